@@ -1,0 +1,63 @@
+//! The command line: one file per subcommand, arguments to calls and verdict to exit code.
+
+mod check;
+mod completions;
+mod doctor;
+mod exit;
+mod init;
+mod report;
+mod run;
+mod schema;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use exit::Exit;
+
+/// Proves that a WebRTC service connects people and carries their media.
+#[derive(Debug, Parser)]
+#[command(name = "harness", version, after_help = exit::HELP, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Check(check::Args),
+    Serve(serve::Args),
+    Report(report::Args),
+    Doctor(doctor::Args),
+    Schema(schema::Args),
+    Completions(completions::Args),
+    Init(init::Args),
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let exit = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(dispatch(cli.command)),
+        Err(error) => {
+            eprintln!("error: the asynchronous runtime does not start: {error}");
+            Exit::Error
+        }
+    };
+    exit.into()
+}
+
+async fn dispatch(command: Command) -> Exit {
+    match command {
+        Command::Run(args) => run::run(args).await,
+        Command::Check(args) => check::run(&args),
+        Command::Serve(args) => serve::run(args).await,
+        Command::Report(args) => report::run(&args),
+        Command::Doctor(args) => doctor::run(&args).await,
+        Command::Schema(args) => schema::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Init(args) => init::run(&args),
+    }
+}

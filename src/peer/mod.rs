@@ -1,0 +1,99 @@
+//! Peers: the ends of a call. `run/` knows of a peer only what [`Peer`] says.
+//!
+//! A peer joins a room of the signaling server, makes or takes one call, carries its media, and says what arrived. It
+//! reports the instants of its life as [`Mark`](crate::record::Mark)s; it never decides what to test, and never judges.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::plan::{CallPlan, GroupPlan, Plan, Role};
+use crate::record::{Failure, PeerRecorder, Phase};
+use crate::signaling::Endpoint;
+
+/// One end of one call, of any kind.
+///
+/// The methods are called in the order in which they stand here, by one task, and each may be cut short by the run
+/// (a deadline, Ctrl-C): dropping the future must leave the peer able to [`leave`](Self::leave), and dropping the peer
+/// must free everything that it holds.
+#[async_trait]
+pub trait Peer: Send {
+    /// Connects to the signaling server and joins the call's room.
+    async fn join(&mut self) -> Result<(), Failure>;
+
+    /// Makes or takes the call: returns once `connectionState` is `connected` and, if the call has one, the data
+    /// channel is open. Media starts to flow by itself.
+    async fn connect(&mut self) -> Result<(), Failure>;
+
+    /// Returns once the first media of every kind that this peer is to receive has arrived.
+    async fn first_media(&mut self) -> Result<(), Failure>;
+
+    /// The counters so far; called about once a second while media flows.
+    async fn snapshot(&mut self) -> Result<Snapshot, Failure>;
+
+    /// Stops sending, and says what was sent.
+    async fn stop_media(&mut self) -> Result<Sent, Failure>;
+
+    /// Records what arrived, given what the other end says it sent (`None` if it cannot say): media reports, the path,
+    /// samples of the stream metrics, absences with their reasons, and the raw statistics.
+    async fn report(&mut self, sent_by_other: Option<&Sent>) -> Result<(), Failure>;
+
+    /// Hangs up, leaves the room and frees everything. Never fails; bounded in time.
+    async fn leave(&mut self);
+
+    /// The phase that the peer is in: where a deadline that passes now has caught it, and what it was waiting for.
+    fn waiting_for(&self) -> (Phase, String);
+}
+
+/// Everything that a peer needs to know to take part in its call.
+#[derive(Clone)]
+pub struct PeerContext {
+    /// The whole plan: media, ICE servers, deadlines.
+    pub plan: Arc<Plan>,
+    /// The group that the peer belongs to.
+    pub group: Arc<GroupPlan>,
+    /// Its call.
+    pub call: Arc<CallPlan>,
+    /// Which end of the call it is.
+    pub role: Role,
+    /// Where the signaling server is, and whom to trust there.
+    pub signaling: Arc<Endpoint>,
+    /// Where to report.
+    pub recorder: PeerRecorder,
+}
+
+impl PeerContext {
+    /// A failure of this peer.
+    pub fn failure(&self, phase: Phase, reason: impl Into<String>) -> Failure {
+        let (peer, call) = (self.recorder.peer().to_owned(), self.recorder.call().to_owned());
+        Failure { peer, call, phase, reason: reason.into() }
+    }
+}
+
+/// A peer's counters since the start of its call. What a stack does not provide is absent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// RTP bytes sent, headers included.
+    pub bytes_sent: Option<u64>,
+    /// RTP bytes received, headers included.
+    pub bytes_received: Option<u64>,
+    /// Data-channel user bytes received.
+    pub data_bytes_received: Option<u64>,
+}
+
+/// What a peer says it sent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sent {
+    /// Video frames.
+    pub video_frames: Option<u64>,
+    /// Video frames per second.
+    pub video_rate: Option<f64>,
+    /// Size of the video in pixels.
+    pub video_size: Option<(u32, u32)>,
+    /// Whether the video is this project's fixture, so that a receiver can compare every frame with it.
+    pub video_is_fixture: bool,
+    /// Audio packets.
+    pub audio_packets: Option<u64>,
+    /// Bulk data-channel messages.
+    pub data_messages: Option<u64>,
+}

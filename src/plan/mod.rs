@@ -1,0 +1,347 @@
+//! A scenario resolved: every peer, call, arrival time and seed spelled out. Pure: no I/O, no clock.
+//!
+//! A plan says what will be done without reference to anything outside it. It is written to `plan.toml` of the run
+//! directory, from which `harness run` repeats the run exactly.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::gate::Gate;
+
+/// What a run will do.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Version of the plan's format; also tells a plan file from a scenario file.
+    pub plan: u32,
+    /// The scenario's name: letters, digits, `-` and `_`.
+    pub name: String,
+    /// The scenario's file as it was given on the command line.
+    pub scenario: String,
+    /// SHA-256 of the scenario's text, in hex.
+    pub digest: String,
+    /// The seed that everything random in the run derives from.
+    pub seed: u64,
+    /// Which signaling server is used.
+    pub signaling: SignalingPlan,
+    /// How candidates are gathered.
+    pub ice: IcePlan,
+    /// What flows.
+    pub media: MediaPlan,
+    /// How long each step may take.
+    pub deadlines: Deadlines,
+    /// When a result cannot be trusted.
+    pub health: HealthLimits,
+    /// Peer groups, in the order of the scenario.
+    pub groups: Vec<GroupPlan>,
+    /// Calls, by intended start.
+    pub calls: Vec<CallPlan>,
+    /// What must hold.
+    pub gates: Vec<Gate>,
+}
+
+impl Plan {
+    /// The version that this binary writes and reads.
+    pub const VERSION: u32 = 1;
+
+    /// The group with this name.
+    pub fn group(&self, name: &str) -> Option<&GroupPlan> {
+        self.groups.iter().find(|group| group.name == name)
+    }
+}
+
+/// Which signaling server is used.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignalingPlan {
+    /// `wss://…` of a running server; absent: the bundled server is started for the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Where the bundled server listens, as `address:port`; port 0 takes a free one.
+    pub listen: String,
+    /// PEM file of the CA that the server's certificate comes from, for a server of the user's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+}
+
+/// How candidates are gathered.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct IcePlan {
+    /// STUN and TURN servers.
+    #[serde(default)]
+    pub servers: Vec<IceServer>,
+    /// Which candidates may be used.
+    #[serde(default)]
+    pub policy: IceTransportPolicy,
+}
+
+/// A STUN or TURN server (W3C `RTCIceServer`).
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct IceServer {
+    /// `stun:`, `turn:` and `turns:` URLs.
+    pub urls: Vec<String>,
+    /// The user name for TURN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// The password for TURN: a `${VARIABLE}` of the environment. It is resolved when it is used, so that no file of a
+    /// run ever holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+}
+
+/// Which candidates may be used (W3C `RTCIceTransportPolicy`).
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IceTransportPolicy {
+    /// Every candidate.
+    #[default]
+    All,
+    /// Only relayed candidates.
+    Relay,
+}
+
+/// What flows in every call, in the directions that the groups allow.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MediaPlan {
+    /// The video stream, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video: Option<VideoPlan>,
+    /// Whether there is an Opus stream.
+    pub audio: bool,
+    /// The data channels, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataPlan>,
+}
+
+/// The video stream.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct VideoPlan {
+    /// The codec.
+    pub codec: VideoCodec,
+    /// Frames per second of native senders; the bit rate follows from it and the fixture's frame sizes.
+    pub frame_rate: u32,
+    /// A directory with fixtures of the user's own, in place of the built-in ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixtures: Option<String>,
+}
+
+/// A video codec.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VideoCodec {
+    /// VP8 (RFC 7741).
+    Vp8,
+    /// H.264 constrained baseline, packetization mode 1 (RFC 6184).
+    H264,
+}
+
+impl VideoCodec {
+    /// The MIME type, as in SDP and W3C statistics.
+    pub fn mime_type(self) -> &'static str {
+        match self {
+            Self::Vp8 => "video/VP8",
+            Self::H264 => "video/H264",
+        }
+    }
+}
+
+/// The data channels.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataPlan {
+    /// Microseconds between two echo messages of the offerer.
+    pub echo_interval_us: u64,
+    /// Bytes of an echo message.
+    pub echo_bytes: u32,
+    /// Bulk transfer from the offerer to the answerer, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bulk: Option<BulkPlan>,
+}
+
+/// Bulk transfer over a data channel of its own.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BulkPlan {
+    /// Ordered and retransmitted without limit, or unordered with no retransmission.
+    pub reliable: bool,
+    /// Bytes of a message.
+    pub message_bytes: u32,
+}
+
+/// How long each step of a call may take, in microseconds.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deadlines {
+    /// Until a browser is up, with its page loaded.
+    pub start_us: u64,
+    /// From the start of the signaling connection to the room.
+    pub join_us: u64,
+    /// From the room to connected, with open data channel.
+    pub connect_us: u64,
+    /// From connected to first media at both ends.
+    pub first_media_us: u64,
+}
+
+/// Past one of these the verdict is invalid: the generator, not the service, may have made the numbers.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthLimits {
+    /// Median over the seconds of the run of the machine's busy share of CPU time, whoever used it, between 0 and 1.
+    pub machine_cpu_ratio: f64,
+    /// 99th percentile of how late timers of the harness fire, in milliseconds.
+    pub scheduling_lag_p99_ms: f64,
+    /// 99th percentile of how late media packets leave, in milliseconds.
+    pub send_lateness_p99_ms: f64,
+    /// Share of CPU time that the hypervisor took away, between 0 and 1.
+    pub steal_ratio: f64,
+    /// Datagrams dropped by full receive buffers of this network namespace.
+    pub udp_receive_buffer_errors: u64,
+}
+
+/// A group of peers of one kind.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupPlan {
+    /// The group's name.
+    pub name: String,
+    /// The kind of peer.
+    pub engine: Engine,
+    /// Whether the run may do without it.
+    pub optional: bool,
+    /// Which media its peers send and receive.
+    pub direction: MediaDirection,
+    /// Settings of browser groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub browser: Option<BrowserPlan>,
+}
+
+/// A kind of peer.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// A simulated peer in this process.
+    Native,
+    /// A tab of Chromium or Chrome.
+    Chromium,
+    /// A tab of Firefox.
+    Firefox,
+    /// A client that somebody else starts: it joins the room by itself, and measures nothing.
+    External,
+}
+
+impl Engine {
+    /// The name in scenarios.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Chromium => "chromium",
+            Self::Firefox => "firefox",
+            Self::External => "external",
+        }
+    }
+
+    /// Whether it is a real browser.
+    pub fn is_browser(self) -> bool {
+        matches!(self, Self::Chromium | Self::Firefox)
+    }
+}
+
+/// Which media a peer sends and receives (W3C `RTCRtpTransceiverDirection`).
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MediaDirection {
+    /// Both.
+    #[default]
+    SendRecv,
+    /// Only sends.
+    SendOnly,
+    /// Only receives.
+    RecvOnly,
+}
+
+impl MediaDirection {
+    /// Whether it sends.
+    pub fn sends(self) -> bool {
+        self != Self::RecvOnly
+    }
+
+    /// Whether it receives.
+    pub fn receives(self) -> bool {
+        self != Self::SendOnly
+    }
+}
+
+/// Settings of a browser group.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BrowserPlan {
+    /// A WebDriver server that runs already, such as a Grid; absent: the harness starts the driver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webdriver_url: Option<String>,
+    /// The driver's program; absent: looked for on the path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    /// The browser's program; absent: looked for on the path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binary: Option<String>,
+    /// Where its media comes from.
+    #[serde(default)]
+    pub source: BrowserSource,
+    /// How many peers share one browser, each in a tab of its own.
+    pub tabs_per_browser: u32,
+}
+
+/// Where a browser's media comes from.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BrowserSource {
+    /// The browser's own fake camera and microphone, through `getUserMedia`.
+    #[default]
+    Fake,
+    /// A canvas and an oscillator; needs no permission.
+    Canvas,
+}
+
+/// One call between two peers.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallPlan {
+    /// Unique in the run, such as `native-chromium/3`.
+    pub id: String,
+    /// The set of like calls that it belongs to, such as `native-chromium`.
+    pub set: String,
+    /// The room on the signaling server.
+    pub room: String,
+    /// The peer that offers.
+    pub offerer: PeerPlan,
+    /// The peer that answers.
+    pub answerer: PeerPlan,
+    /// The intended start, in microseconds since the start of the run's load.
+    pub start_us: u64,
+    /// How long media flows, in microseconds.
+    pub hold_us: u64,
+}
+
+/// One peer.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerPlan {
+    /// Unique in the run, such as `native/17`.
+    pub id: String,
+    /// The name of its group.
+    pub group: String,
+}
+
+/// Which end of a call a peer is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Makes the offer.
+    Offerer,
+    /// Makes the answer.
+    Answerer,
+}

@@ -1,0 +1,117 @@
+//! The handle through which everything that happens gets onto the event stream.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use super::{Absence, Event, EventKind, Failure, Mark, MediaReport, Metric, Path};
+
+/// Puts events on the stream, stamped on the run's monotonic clock. Cheap to clone; never blocks.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    start: Instant,
+    events: mpsc::UnboundedSender<Event>,
+}
+
+impl Recorder {
+    /// A stream that starts now, and its receiving end.
+    ///
+    /// The stream is unbounded because a measurement must not wait for a disk; what goes on it is bounded per peer and
+    /// second instead.
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Event>) {
+        let (events, receiver) = mpsc::unbounded_channel();
+        (Self { start: Instant::now(), events }, receiver)
+    }
+
+    /// The start of the run.
+    pub fn start(&self) -> Instant {
+        self.start
+    }
+
+    /// Records something that happens now.
+    pub fn record(&self, kind: EventKind) {
+        self.record_at(Instant::now(), kind);
+    }
+
+    /// Records something that happened at `at`; an instant before the run counts as its start.
+    pub fn record_at(&self, at: Instant, kind: EventKind) {
+        let at_us = at.saturating_duration_since(self.start).as_micros() as u64;
+        // A closed stream means that the run is over; a late event has nobody left to tell.
+        let _ = self.events.send(Event { at_us, kind });
+    }
+
+    /// The recorder of one peer in one call.
+    pub fn for_peer(&self, peer: &str, call: &str) -> PeerRecorder {
+        PeerRecorder { recorder: self.clone(), peer: peer.into(), call: call.into() }
+    }
+}
+
+/// A [`Recorder`] that knows its peer and call.
+#[derive(Clone, Debug)]
+pub struct PeerRecorder {
+    recorder: Recorder,
+    peer: Arc<str>,
+    call: Arc<str>,
+}
+
+impl PeerRecorder {
+    /// The peer's id.
+    pub fn peer(&self) -> &str {
+        &self.peer
+    }
+
+    /// The call's id.
+    pub fn call(&self) -> &str {
+        &self.call
+    }
+
+    /// The start of the run.
+    pub fn start(&self) -> Instant {
+        self.recorder.start
+    }
+
+    /// The peer passes an instant of its call now.
+    pub fn mark(&self, mark: Mark) {
+        self.mark_at(Instant::now(), mark);
+    }
+
+    /// The peer passed an instant of its call at `at`.
+    pub fn mark_at(&self, at: Instant, mark: Mark) {
+        let (peer, call) = (self.peer.to_string(), self.call.to_string());
+        self.recorder.record_at(at, EventKind::Mark { peer, call, mark });
+    }
+
+    /// One value of a metric, in the metric's unit.
+    pub fn sample(&self, metric: Metric, value: f64) {
+        let (peer, call) = (Some(self.peer.to_string()), self.call.to_string());
+        self.recorder.record(EventKind::Sample { metric, value, call, peer });
+    }
+
+    /// The peer cannot have this metric.
+    pub fn absent(&self, metric: Metric, reason: &str) {
+        let (peer, call) = (self.peer.to_string(), self.call.to_string());
+        self.recorder.record(EventKind::Absent(Absence { metric, peer, call, reason: reason.into() }));
+    }
+
+    /// Raw statistics under their W3C names.
+    pub fn stats(&self, stats: Vec<serde_json::Value>) {
+        let (peer, call) = (self.peer.to_string(), self.call.to_string());
+        self.recorder.record(EventKind::Stats { peer, call, stats });
+    }
+
+    /// The path that the call's media takes.
+    pub fn path(&self, path: Path) {
+        self.recorder.record(EventKind::Path(Box::new(path)));
+    }
+
+    /// What arrived of one media stream.
+    pub fn media(&self, media: MediaReport) {
+        self.recorder.record(EventKind::Media(media));
+    }
+
+    /// The call failed at this peer.
+    pub fn failure(&self, failure: Failure) {
+        self.recorder.record(EventKind::Failure(failure));
+    }
+}
