@@ -5,6 +5,8 @@ mod completions;
 mod doctor;
 mod exit;
 mod init;
+#[expect(dead_code, reason = "the run command shows it")]
+mod progress;
 mod report;
 mod run;
 mod schema;
