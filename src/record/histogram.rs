@@ -45,7 +45,10 @@ impl Distribution {
         }
         let value = value.max(0.0);
         let steps = ((value * self.unit.scale()).round() as u64).min(greatest_step(self.unit));
-        self.histogram.saturating_record(steps);
+        // The histogram grows up to the greatest step. (`saturating_record` would clip to its present size instead.)
+        if self.histogram.record(steps).is_err() {
+            return;
+        }
         self.sum += value;
         self.min = self.min.min(value);
         self.max = self.max.max(value);
