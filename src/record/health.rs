@@ -196,7 +196,6 @@ mod tests {
         let mut health = Health::start();
         let lateness = health.send_lateness();
         lateness.record(Duration::from_millis(3));
-        tokio::task::spawn_blocking(|| ()).await.unwrap();
         tokio::spawn(async { std::thread::sleep(Duration::from_millis(200)) }).await.unwrap();
         // The probe's turn comes with the next timer; wait for it, however long this machine takes.
         let lag = loop {
@@ -206,7 +205,7 @@ mod tests {
             }
         };
         assert!(lag > 50.0, "{lag}");
-        assert!(health.read().health_histograms.get(reading::SEND_LATENESS_P99_MS).is_none(), "told once");
+        assert!(!health.read().health_histograms.contains_key(reading::SEND_LATENESS_P99_MS), "told once");
     }
 
     #[cfg(target_os = "linux")]
