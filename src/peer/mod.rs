@@ -3,6 +3,8 @@
 //! A peer joins a room of the signaling server, makes or takes one call, carries its media, and says what arrived. It
 //! reports the instants of its life as [`Mark`](crate::record::Mark)s; it never decides what to test, and never judges.
 
+pub mod browser;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

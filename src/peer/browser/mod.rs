@@ -1,0 +1,3 @@
+//! Browser peers.
+
+pub mod guard;
