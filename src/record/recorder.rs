@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use super::{Absence, Event, EventKind, Failure, Mark, MediaReport, Metric, Path};
+use super::{Absence, Event, EventKind, Failure, Mark, MediaReport, Metric, Path, Tallies, Tally};
 
 /// Puts events on the stream, stamped on the run's monotonic clock. Cheap to clone; never blocks.
 #[derive(Clone, Debug)]
 pub struct Recorder {
     start: Instant,
     events: mpsc::UnboundedSender<Event>,
+    tallies: Tallies,
 }
 
 impl Recorder {
@@ -21,7 +22,8 @@ impl Recorder {
     /// second instead.
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Event>) {
         let (events, receiver) = mpsc::unbounded_channel();
-        (Self { start: Instant::now(), events }, receiver)
+        let start = Instant::now();
+        (Self { start, events, tallies: Tallies::new(start) }, receiver)
     }
 
     /// The start of the run.
@@ -39,6 +41,16 @@ impl Recorder {
         let at_us = at.saturating_duration_since(self.start).as_micros() as u64;
         // A closed stream means that the run is over; a late event has nobody left to tell.
         let _ = self.events.send(Event { at_us, kind });
+    }
+
+    /// Where the peers of a group in the calls of a set record the values of a metric that has many per second.
+    pub fn tally(&self, metric: Metric, group: &str, set: &str) -> Tally {
+        self.tallies.tally(metric, group, set)
+    }
+
+    /// Every tally of the run, for the writer to turn into events.
+    pub fn tallies(&self) -> Tallies {
+        self.tallies.clone()
     }
 
     /// The recorder of one peer in one call.
