@@ -7,6 +7,7 @@ mod exit;
 mod init;
 mod report;
 mod run;
+mod scenario;
 mod schema;
 mod serve;
 

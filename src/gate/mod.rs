@@ -1,9 +1,13 @@
 //! Expectations and the verdict. Pure: no I/O, no clock.
 
+mod expect;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Metric;
+
+pub use expect::{ExpectError, Expectation, Operator, Statistic};
 
 /// Something that must hold at the end of a run.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
