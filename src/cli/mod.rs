@@ -8,6 +8,7 @@ mod guard;
 mod init;
 mod report;
 mod run;
+mod scenario;
 mod schema;
 mod serve;
 
