@@ -66,9 +66,7 @@ impl VideoFixture {
         static VP8: OnceLock<Result<Arc<VideoFixture>, FixtureError>> = OnceLock::new();
         static H264: OnceLock<Result<Arc<VideoFixture>, FixtureError>> = OnceLock::new();
         let (name, wanted, built_in, bytes) = match codec {
-            VideoCodec::Vp8 => {
-                ("vp8.ivf", "vp8.ivf (VP8 in IVF)", &VP8, &include_bytes!("../../fixtures/vp8.ivf")[..])
-            }
+            VideoCodec::Vp8 => ("vp8.ivf", "vp8.ivf (VP8 in IVF)", &VP8, &include_bytes!("../../fixtures/vp8.ivf")[..]),
             VideoCodec::H264 => {
                 ("h264.h264", "h264.h264 (Annex B)", &H264, &include_bytes!("../../fixtures/h264.h264")[..])
             }

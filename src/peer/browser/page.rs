@@ -152,8 +152,9 @@ pub(super) fn config(context: &PeerContext) -> Result<Value, String> {
 /// The text itself, or the variable of the environment that a `${NAME}` names.
 fn secret(text: &str) -> Result<String, String> {
     match text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
-        Some(name) => std::env::var(name)
-            .map_err(|_| format!("the environment has no variable {name}, which a TURN password of the scenario names")),
+        Some(name) => std::env::var(name).map_err(|_| {
+            format!("the environment has no variable {name}, which a TURN password of the scenario names")
+        }),
         None => Ok(text.to_owned()),
     }
 }

@@ -74,7 +74,8 @@ fn rtp_report(peer: &BrowserPeer, kind: MediaKind, sent: Option<&Sent>) -> Media
         MediaKind::Audio => ("audio", peer.instants.first_rtp),
         _ => ("video", peer.instants.first_frame),
     };
-    let start_s = first.zip(peer.instants.connected).map_or(0.0, |(first, connected)| (first - connected).max(0.0) / 1e3);
+    let start_s =
+        first.zip(peer.instants.connected).map_or(0.0, |(first, connected)| (first - connected).max(0.0) / 1e3);
     let Some(inbound) = peer.latest.rtp("inbound-rtp", name) else {
         report.detail = format!("no {name} arrived");
         return report;
