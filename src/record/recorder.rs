@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use super::{Absence, Event, EventKind, Failure, Mark, MediaReport, Metric, Path, Tallies, Tally};
+use super::{Absence, Event, EventKind, Failure, Mark, MediaReport, Metric, Path, Tallies, Tally, Warning};
 
 /// Puts events on the stream, stamped on the run's monotonic clock. Cheap to clone; never blocks.
 #[derive(Clone, Debug)]
@@ -120,6 +120,11 @@ impl PeerRecorder {
     /// What arrived of one media stream.
     pub fn media(&self, media: MediaReport) {
         self.recorder.record(EventKind::Media(media));
+    }
+
+    /// Something that the reader of the report should know, and what to do about it.
+    pub fn warning(&self, text: String, advice: &str) {
+        self.recorder.record(EventKind::Warning(Warning { text, advice: advice.into() }));
     }
 
     /// The call failed at this peer.

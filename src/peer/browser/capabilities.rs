@@ -110,8 +110,7 @@ fn firefox(endpoint: &Endpoint) -> Result<Map<String, Value>, String> {
         "network.captive-portal-service.enabled": false,
         "network.connectivity-service.enabled": false,
     });
-    let mut options =
-        Map::from_iter([("args".to_owned(), json!(["-headless"])), ("prefs".to_owned(), preferences)]);
+    let mut options = Map::from_iter([("args".to_owned(), json!(["-headless"])), ("prefs".to_owned(), preferences)]);
     if let Some(pin) = endpoint.leaf_sha256 {
         options.insert("profile".into(), json!(profile(&cert_override(&endpoint.page_url, &pin)?)?));
     }

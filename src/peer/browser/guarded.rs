@@ -81,7 +81,11 @@ impl Guarded {
         let lines = self.output.0.lock().unwrap_or_else(PoisonError::into_inner);
         let said = lines.iter().rev().filter(|line| !line.starts_with(PREFIX) && !line.trim().is_empty()).take(3);
         let said: Vec<&str> = said.map(String::as_str).collect();
-        if said.is_empty() { String::new() } else { format!("; it said last: {}", said.into_iter().rev().collect::<Vec<_>>().join(" / ")) }
+        if said.is_empty() {
+            String::new()
+        } else {
+            format!("; it said last: {}", said.into_iter().rev().collect::<Vec<_>>().join(" / "))
+        }
     }
 
     /// Ends the program and all it started; returns once that is done, or after eight seconds.

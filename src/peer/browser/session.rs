@@ -67,6 +67,13 @@ impl Session {
         Ok(Self { state: Mutex::new(State { client, current: None }), broken: OnceLock::new() })
     }
 
+    /// The browser's version, as it says itself.
+    pub(super) async fn browser_version(&self) -> String {
+        let state = self.state.lock().await;
+        let version = state.client.capabilities().and_then(|told| told.get("browserVersion")?.as_str());
+        version.unwrap_or("unknown").to_owned()
+    }
+
     /// Why the session is of no use any more, if so.
     pub(super) fn broken(&self) -> Option<&str> {
         self.broken.get().map(String::as_str)
@@ -173,9 +180,8 @@ impl Tab {
             });
             let window = new.await?.handle;
             let tab = Self { session: session.clone(), window: Some(window.clone()), permit };
-            let load = session.command(Some(&window), GOTO_DEADLINE, "loading the page", async |client| {
-                client.goto(&url).await
-            });
+            let load = session
+                .command(Some(&window), GOTO_DEADLINE, "loading the page", async |client| client.goto(&url).await);
             load.await.map(|()| tab)
         });
         opening.await.unwrap_or_else(|error| Err(SessionError::Refused(format!("opening a tab broke: {error}"))))
@@ -219,9 +225,8 @@ impl Drop for Tab {
 }
 
 async fn close(session: &Session, window: &WindowHandle) {
-    let closing = session.command(Some(window), CLOSE_DEADLINE, "closing a window", async |client| {
-        client.close_window().await
-    });
+    let closing =
+        session.command(Some(window), CLOSE_DEADLINE, "closing a window", async |client| client.close_window().await);
     // A tab that does not close goes with its browser.
     let _ = closing.await;
 }

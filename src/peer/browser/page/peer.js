@@ -383,6 +383,16 @@ let peer = null;
 
 window.harness = {
   now: () => performance.now(),
+  // Null, or why this browser cannot take part.
+  capable(codec) {
+    if (typeof RTCPeerConnection === 'undefined') return 'it has no RTCPeerConnection';
+    try {
+      if (codec) codecPreferences(codec);
+      return null;
+    } catch (error) {
+      return error.message;
+    }
+  },
   prepare(config) {
     peer = new Peer(config);
     peer.prepare().catch((error) => peer.log.fail(String(error.message ?? error), 'start'));
