@@ -6,7 +6,6 @@ mod doctor;
 mod exit;
 mod guard;
 mod init;
-#[expect(dead_code, reason = "the run command shows it")]
 mod progress;
 mod report;
 mod run;

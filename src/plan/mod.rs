@@ -8,6 +8,7 @@ mod expand;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::gate::Gate;
 
@@ -366,4 +367,10 @@ pub enum Role {
     Offerer,
     /// Makes the answer.
     Answerer,
+}
+
+/// The seed of one thing in a run, derived by name, so that adding a thing does not shift the others.
+pub fn derive_seed(seed: u64, name: &str) -> u64 {
+    let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(name).finalize();
+    digest.iter().take(8).fold(0, |derived, byte| derived << 8 | u64::from(*byte))
 }
