@@ -112,11 +112,12 @@ impl Statistic {
             "count" => Self::Count,
             "median" => Self::Quantile(0.5),
             _ => {
-                let percent: f64 = decimal(name.strip_prefix('p')?)?;
-                if percent <= 0.0 || percent > 100.0 {
+                let percent = name.strip_prefix('p')?;
+                if !(f64::MIN_POSITIVE..=100.0).contains(&decimal(percent)?) {
                     return None;
                 }
-                Self::Quantile(percent / 100.0)
+                // Not divided by 100, so that p99.9 is exactly the share 0.999.
+                Self::Quantile(format!("{percent}e-2").parse().ok()?)
             }
         })
     }
@@ -297,7 +298,7 @@ mod tests {
             metric in 0..Metric::ALL.len(),
         ) {
             use Operator::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual};
-            let quantile = Statistic::Quantile(f64::from(percent) / 1e4 / 100.0);
+            let quantile = Statistic::Quantile(f64::from(percent) / 1e6);
             let metric = Metric::ALL[metric];
             let expectation = Expectation {
                 statistic: [Statistic::Min, Statistic::Mean, Statistic::Max, Statistic::Count, quantile][which],

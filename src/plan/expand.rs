@@ -15,7 +15,7 @@ use crate::scenario::{Audio, Bulk, Calls, Load, Media, Peers, Scenario, codec};
 ///
 /// `file` is the scenario's path, which the paths in it are relative to; `gate_place` says where a gate was written.
 pub(crate) fn expand(scenario: &Scenario, file: &str, digest: String, gate_place: &dyn Fn(usize) -> String) -> Plan {
-    let base = Path::new(file).parent().unwrap_or(Path::new(""));
+    let base = Path::new(file).parent().unwrap_or_else(|| Path::new(""));
     Plan {
         plan: Plan::VERSION,
         name: scenario.name.clone(),

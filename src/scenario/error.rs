@@ -47,12 +47,21 @@ impl fmt::Display for ScenarioErrors {
 /// The name among `known` that `name` was probably meant to be.
 pub(crate) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = name.to_lowercase();
-    known
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.chars().count() / 4 || candidate.starts_with(&lower))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+    let known: Vec<&str> = known.into_iter().collect();
+    let slip = known
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), *candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.chars().count() / 4)
+        .min_by_key(|(distance, _)| *distance);
+    // A long name that was shortened is many edits away, but begins alike.
+    let shortened = || {
+        let likeness = known.iter().map(|candidate| (strsim::jaro_winkler(&lower, candidate), *candidate));
+        likeness
+            .filter(|(likeness, _)| *likeness > 0.85)
+            .max_by(|(one, _), (other, _)| one.total_cmp(other))
+            .map(|(_, name)| name)
+    };
+    slip.map(|(_, candidate)| candidate).or_else(shortened)
 }
 
 /// "did you mean …? …": the probable name, then all names if they are few enough to read.
@@ -79,6 +88,7 @@ mod tests {
         assert_eq!(did_you_mean("cuont", keys), Some("count"));
         assert_eq!(did_you_mean("Engine", keys), Some("engine"));
         assert_eq!(did_you_mean("conection_time", keys), Some("connection_time_ms"));
+        assert_eq!(did_you_mean("conn_time", keys), Some("connection_time_ms"));
         assert_eq!(did_you_mean("opt", keys), Some("optional"));
         assert_eq!(did_you_mean("colour", keys), None);
     }

@@ -93,7 +93,7 @@ fn load_within(
     }
     let mut scenario: Scenario = decode(&tree, &Scenario::json_schema())?;
     let mut report = Report::new(&tree, surroundings);
-    let base = Path::new(path).parent().unwrap_or(Path::new(""));
+    let base = Path::new(path).parent().unwrap_or_else(|| Path::new(""));
     check::check(&mut scenario, base, &mut report);
     nothing_wrong(report.errors())?;
     let gate_place = |index: usize| tree.key_place(&format!("gate.{index}")).to_string();

@@ -297,7 +297,7 @@ fn fail<K: Kind>(text: &str, reason: impl Into<String>) -> UnitError {
 
 /// The largest unit that gives a whole number.
 fn largest(value: u64, units: &[(&'static str, u64)]) -> (&'static str, u64) {
-    let fits = units.iter().find(|(_, factor)| value % factor == 0 && (value > 0 || *factor == 1));
+    let fits = units.iter().find(|(_, factor)| value.is_multiple_of(*factor) && (value > 0 || *factor == 1));
     fits.copied().unwrap_or(("", 1))
 }
 
