@@ -76,7 +76,8 @@ fn listening_port(pid: u32) -> u16 {
             .unwrap_or_default();
         port = table.lines().skip(1).find_map(|line| {
             let fields: Vec<_> = line.split_whitespace().collect();
-            let listening = fields.get(3) == Some(&"0A") && own.iter().any(|inode| fields.get(9) == Some(&inode.as_str()));
+            let listening =
+                fields.get(3) == Some(&"0A") && own.iter().any(|inode| fields.get(9) == Some(&inode.as_str()));
             let (_, port) = fields.get(1)?.split_once(':')?;
             listening.then(|| u16::from_str_radix(port, 16).ok())?
         });

@@ -15,16 +15,26 @@ fn two_simulated_peers_connect_and_every_file_of_the_record_is_written() {
     assert_eq!(report["calls"]["connected"], 1);
     assert_eq!(report["calls"]["failed"], 0);
     assert_eq!(report["paths"].as_array().map(Vec::len), Some(2), "each end tells its path: {}", report["paths"]);
-    for metric in ["connection_time_ms", "ice_connect_ms", "dtls_handshake_ms", "data_channel_open_ms", "call_setup_ms"] {
+    for metric in ["connection_time_ms", "ice_connect_ms", "dtls_handshake_ms", "data_channel_open_ms", "call_setup_ms"]
+    {
         assert_eq!(report["metrics"][metric]["count"], 1, "{metric}: {}", report["metrics"][metric]);
     }
-    for metric in ["signaling_connect_ms", "signaling_rtt_ms", "ice_gathering_ms", "first_host_ms", "time_to_first_rtp_ms"] {
+    for metric in
+        ["signaling_connect_ms", "signaling_rtt_ms", "ice_gathering_ms", "first_host_ms", "time_to_first_rtp_ms"]
+    {
         assert_eq!(report["metrics"][metric]["count"], 2, "{metric}: {}", report["metrics"][metric]);
     }
     let record = run.record.as_ref().expect("a record");
-    for file in
-        ["report.json", "report.html", "junit.xml", "summary.md", "metrics.om", "histograms.hlog", "events.ndjson", "plan.toml"]
-    {
+    for file in [
+        "report.json",
+        "report.html",
+        "junit.xml",
+        "summary.md",
+        "metrics.om",
+        "histograms.hlog",
+        "events.ndjson",
+        "plan.toml",
+    ] {
         let size = std::fs::metadata(record.join(file)).unwrap_or_else(|error| panic!("{file}: {error}")).len();
         assert!(size > 0, "{file} is empty");
     }

@@ -113,25 +113,16 @@ async fn hold_call(
 ) -> Result<(), Failure> {
     let deadlines = &stage.plan.deadlines;
     let contexts = (offerer.clone(), answerer.clone());
-    let (made, taken) = tokio::try_join!(
-        create(stage, offerer, deadlines.start_us),
-        create(stage, answerer, deadlines.start_us),
-    )?;
+    let (made, taken) =
+        tokio::try_join!(create(stage, offerer, deadlines.start_us), create(stage, answerer, deadlines.start_us),)?;
     let a = ends.offerer.insert(made);
     let b = ends.answerer.insert(taken);
     let (offering, answering) = (&contexts.0, &contexts.1);
 
     // Both join at once: the offerer waits for the answerer to appear.
-    both(
-        within!(offering, deadlines.join_us, a.join()),
-        within!(answering, deadlines.join_us, b.join()),
-    )
-    .await?;
-    both(
-        within!(offering, deadlines.connect_us, a.connect()),
-        within!(answering, deadlines.connect_us, b.connect()),
-    )
-    .await?;
+    both(within!(offering, deadlines.join_us, a.join()), within!(answering, deadlines.join_us, b.join())).await?;
+    both(within!(offering, deadlines.connect_us, a.connect()), within!(answering, deadlines.connect_us, b.connect()))
+        .await?;
     let up = Instant::now();
     both(
         within!(offering, deadlines.first_media_us, a.first_media()),
@@ -142,11 +133,8 @@ async fn hold_call(
     both(watch(stage, offering, a, end), watch(stage, answering, b, end)).await?;
 
     let grace = deadlines.first_media_us;
-    let (by_offerer, by_answerer) = both(
-        within!(offering, grace, a.stop_media()),
-        within!(answering, grace, b.stop_media()),
-    )
-    .await?;
+    let (by_offerer, by_answerer) =
+        both(within!(offering, grace, a.stop_media()), within!(answering, grace, b.stop_media())).await?;
     let can_tell = |sent: Sent| (sent != Sent::default()).then_some(sent);
     let (by_offerer, by_answerer) = (can_tell(by_offerer), can_tell(by_answerer));
     both(
@@ -192,9 +180,8 @@ async fn watch(stage: &Stage, context: &PeerContext, peer: &mut Box<dyn Peer>, e
         let now = Instant::now();
         if let Some((then, before)) = &last {
             let seconds = (now - *then).as_secs_f64();
-            let rate = |now: Option<u64>, before: Option<u64>| {
-                Some(now?.saturating_sub(before?) as f64 * 8.0 / seconds)
-            };
+            let rate =
+                |now: Option<u64>, before: Option<u64>| Some(now?.saturating_sub(before?) as f64 * 8.0 / seconds);
             let sent = rate(snapshot.bytes_sent, before.bytes_sent);
             let received = rate(snapshot.bytes_received, before.bytes_received);
             if let Some(sent) = sent {

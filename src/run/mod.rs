@@ -74,8 +74,7 @@ pub async fn run(plan: Plan, options: Options) -> Result<Finished, RunError> {
     let directory = RunDirectory::create(&options.out, &plan.name, now)?;
     let events = directory.create_events()?;
     let (recorder, stream) = Recorder::new();
-    let writer =
-        Writer::start(events, stream, recorder.tallies(), options.observe).map_err(RunError::Writer)?;
+    let writer = Writer::start(events, stream, recorder.tallies(), options.observe).map_err(RunError::Writer)?;
     recorder.record(EventKind::RunStarted(Box::new(RunStarted {
         schema_version: RunStarted::SCHEMA_VERSION,
         started_at: now.to_string(),

@@ -82,6 +82,7 @@ pub fn watch(dir: &Path, program: &Path, args: &[OsString]) -> Result<(), GuardE
 enum Change {
     ParentGone,
     ProgramEnded(WaitStatus),
+    AllReaped,
 }
 
 fn watch_quietly(dir: &Path, program: &Path, args: &[OsString]) -> Result<(), GuardError> {
@@ -120,6 +121,13 @@ fn watch_quietly(dir: &Path, program: &Path, args: &[OsString]) -> Result<(), Gu
         say(&format!("{} {}", program.display(), describe(status)));
     }
     let left = end_descendants();
+    // What is not reaped here stays a zombie in a container whose first process does not reap.
+    let deadline = Instant::now() + GRACE;
+    while let Ok(change) = changed.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        if let Change::AllReaped = change {
+            break;
+        }
+    }
     drop(directory);
     if left.is_empty() { Ok(()) } else { Err(GuardError::Left(left)) }
 }
@@ -133,7 +141,10 @@ fn reap(program: Pid, changes: &mpsc::Sender<Change>) {
             }
             Ok(_) | Err(Errno::INTR) => {}
             // No child is left, nor can another appear: only the program and its descendants make any.
-            Err(_) => return,
+            Err(_) => {
+                let _ = changes.send(Change::AllReaped);
+                return;
+            }
         }
     }
 }

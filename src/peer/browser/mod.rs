@@ -20,7 +20,6 @@ use bytes::Bytes;
 
 use crate::signaling::Page;
 
-pub(crate) use capabilities::has_route;
 pub use driver::{Installation, Unavailable, find};
 pub use pool::{BrowserInfo, BrowserPool};
 

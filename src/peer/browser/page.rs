@@ -98,11 +98,11 @@ pub(super) fn receives(context: &PeerContext, kind: MediaKind) -> bool {
     };
     let offered = plan.group(&other.group).is_none_or(|other| other.direction.sends());
     let planned = match kind {
-        MediaKind::Audio => plan.media.audio,
-        MediaKind::Video => plan.media.video.is_some(),
-        MediaKind::DataEcho => return plan.media.data.is_some(),
+        MediaKind::Audio => plan.media_of(call).audio,
+        MediaKind::Video => plan.media_of(call).video.is_some(),
+        MediaKind::DataEcho => return plan.media_of(call).data.is_some(),
         MediaKind::DataBulk => {
-            let bulk = plan.media.data.as_ref().is_some_and(|data| data.bulk.is_some());
+            let bulk = plan.media_of(call).data.as_ref().is_some_and(|data| data.bulk.is_some());
             return bulk && *role == Role::Answerer;
         }
     };
@@ -117,7 +117,7 @@ pub(super) fn receives(context: &PeerContext, kind: MediaKind) -> bool {
 pub(super) fn config(context: &PeerContext) -> Result<Value, String> {
     let PeerContext { plan, group, call, role, signaling, .. } = context;
     let media = |kind| json!({"send": group.direction.sends(), "receive": receives(context, kind)});
-    let video = plan.media.video.as_ref().map(|video| {
+    let video = plan.media_of(call).video.as_ref().map(|video| {
         let mut stream = media(MediaKind::Video);
         stream["codec"] = json!(video.codec.mime_type());
         stream
@@ -143,9 +143,9 @@ pub(super) fn config(context: &PeerContext) -> Result<Value, String> {
             IceTransportPolicy::Relay => "relay",
         },
         "source": source,
-        "audio": plan.media.audio.then(|| media(MediaKind::Audio)),
+        "audio": plan.media_of(call).audio.then(|| media(MediaKind::Audio)),
         "video": video,
-        "data": plan.media.data,
+        "data": plan.media_of(call).data,
     }))
 }
 

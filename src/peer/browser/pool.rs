@@ -1,6 +1,6 @@
 //! Browsers, each behind a driver of its own, whose tabs peers share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,7 +85,7 @@ impl BrowserPool {
         let kind = self.kind(engine, settings).await;
         let deadline = Duration::from_micros(plan.deadlines.start_us);
         let first = self.start(&kind, endpoint, deadline).await?;
-        let checked = first.check(plan, endpoint).await;
+        let checked = first.check(&codecs(plan, engine, settings), endpoint).await;
         let info = first.info.clone();
         let mut browsers = vec![first];
         if checked.is_ok() {
@@ -286,16 +286,15 @@ impl Browser {
         }
     }
 
-    /// Sees that the page loads, and that the browser can do what the plan asks for.
-    async fn check(&self, plan: &Plan, endpoint: &Endpoint) -> Result<(), Unavailable> {
+    /// Sees that the page loads, and that the browser can do these codecs.
+    async fn check(&self, codecs: &[&str], endpoint: &Endpoint) -> Result<(), Unavailable> {
         let engine = self.info.engine.name();
         let url = page_url(endpoint);
         let tab = match Tab::open(self.session.clone(), None, &url).await {
             Ok(tab) => tab,
             Err(error) => return Err(Unavailable::Page { engine, url, reason: error.to_string() }),
         };
-        let codec = plan.media.video.as_ref().map(|video| video.codec.mime_type());
-        let answer = tab.call("capable", vec![json!(codec)]).await;
+        let answer = tab.call("capable", vec![json!(codecs)]).await;
         tab.close().await;
         match answer {
             Ok(Value::Null) => Ok(()),
@@ -315,12 +314,25 @@ fn settings(group: &GroupPlan) -> BrowserPlan {
     BrowserPlan { source: Default::default(), ..group.browser.clone().unwrap_or_default() }
 }
 
+/// Whether a group is one of those whose browsers are alike.
+fn is_of_kind(plan: &Plan, group: &str, engine: Engine, wanted: &BrowserPlan) -> bool {
+    plan.group(group).is_some_and(|group| group.engine == engine && settings(group) == *wanted)
+}
+
+/// The video codecs of the calls that such browsers take part in.
+fn codecs(plan: &Plan, engine: Engine, wanted: &BrowserPlan) -> Vec<&'static str> {
+    let calls = plan.calls.iter().filter(|call| {
+        [&call.offerer, &call.answerer].iter().any(|peer| is_of_kind(plan, &peer.group, engine, wanted))
+    });
+    let codecs = calls.filter_map(|call| Some(plan.media_of(call).video.as_ref()?.codec.mime_type()));
+    codecs.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 /// How many browsers of a kind the plan uses at the same time.
 fn browsers_needed(plan: &Plan, engine: Engine, wanted: &BrowserPlan) -> usize {
-    let uses = |name: &str| plan.group(name).is_some_and(|group| group.engine == engine && settings(group) == *wanted);
     let mut changes = Vec::new();
     for call in &plan.calls {
-        for _ in [&call.offerer, &call.answerer].iter().filter(|peer| uses(&peer.group)) {
+        for _ in [&call.offerer, &call.answerer].iter().filter(|peer| is_of_kind(plan, &peer.group, engine, wanted)) {
             changes.push((call.start_us, 1));
             changes.push((call.start_us + call.hold_us + AROUND_A_CALL_US, -1));
         }

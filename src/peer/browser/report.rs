@@ -190,7 +190,7 @@ fn bulk_seconds(first: Option<f64>, last: Option<f64>) -> Option<f64> {
 }
 
 fn bulk_is_reliable(peer: &BrowserPeer) -> bool {
-    let data = peer.context.plan.media.data.as_ref();
+    let data = peer.context.plan.media_of(&peer.context.call).data.as_ref();
     data.and_then(|data| data.bulk.as_ref()).is_some_and(|bulk| bulk.reliable)
 }
 

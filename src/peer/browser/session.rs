@@ -48,6 +48,8 @@ pub(super) struct Session {
 #[derive(Debug)]
 struct State {
     client: Client,
+    /// The window that the browser began with. It stays open, so that the session lasts when all tabs are closed.
+    first: WindowHandle,
     /// The window that the session's commands go to, unless a switch was cut short.
     current: Option<WindowHandle>,
 }
@@ -64,7 +66,12 @@ impl Session {
             Ok(Err(error)) => return Err(describe_new(&error)),
             Err(_) => return Err(format!("{url} opens no session within {} s", deadline.as_secs())),
         };
-        Ok(Self { state: Mutex::new(State { client, current: None }), broken: OnceLock::new() })
+        let first = match timeout(COMMAND_DEADLINE, client.window()).await {
+            Ok(Ok(window)) => window,
+            Ok(Err(error)) => return Err(format!("the browser has no window: {error}")),
+            Err(_) => return Err("the browser does not name its window".into()),
+        };
+        Ok(Self { state: Mutex::new(State { client, first, current: None }), broken: OnceLock::new() })
     }
 
     /// The browser's version, as it says itself.
@@ -97,7 +104,7 @@ impl Session {
         self.condemn("it was closed");
     }
 
-    /// Sends one command to a window, switching to it first if need be.
+    /// Sends one command to a window, or else to the browser's first one, switching to it first if need be.
     async fn command<T>(
         &self,
         window: Option<&WindowHandle>,
@@ -112,12 +119,11 @@ impl Session {
             return Err(self.gone(format!("{what} waited {} s for its turn", TURN_DEADLINE.as_secs())));
         };
         let commands = async {
-            if let Some(window) = window
-                && state.current.as_ref() != Some(window)
-            {
+            let window = window.unwrap_or(&state.first).clone();
+            if state.current.as_ref() != Some(&window) {
                 state.current = None;
                 state.client.switch_to_window(window.clone()).await?;
-                state.current = Some(window.clone());
+                state.current = Some(window);
             }
             issue(&state.client).await
         };

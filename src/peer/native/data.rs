@@ -47,12 +47,7 @@ struct Shared {
 }
 
 impl DataTasks {
-    pub(super) fn new(
-        context: PeerContext,
-        tracker: Tracker,
-        stop: CancellationToken,
-        end: CancellationToken,
-    ) -> Self {
+    pub(super) fn new(context: PeerContext, tracker: Tracker, stop: CancellationToken, end: CancellationToken) -> Self {
         Self { context, tracker, shared: Arc::default(), stop, end }
     }
 
@@ -156,7 +151,8 @@ impl DataTasks {
         (report.packets, report.frames, report.frames_intact) = (arrived, arrived, seen.messages);
         report.frames_sent = sent.and_then(|sent| sent.data_messages);
         // Unreliable messages may get lost; what arrives must be intact all the same.
-        report.verified = seen.messages > 0 && seen.corrupt == 0 && (!reliable || (seen.missing, seen.reordered) == (0, 0));
+        report.verified =
+            seen.messages > 0 && seen.corrupt == 0 && (!reliable || (seen.missing, seen.reordered) == (0, 0));
         report.detail = format!(
             "{} messages, {} bytes, {} corrupt, {} missing, {} out of order",
             seen.messages, seen.bytes, seen.corrupt, seen.missing, seen.reordered
@@ -228,11 +224,8 @@ impl ChannelTask {
     async fn echo(&self, channel: &Arc<dyn DataChannel>, plan: &DataPlan) {
         let interval = Duration::from_micros(plan.echo_interval_us);
         *lock(&self.shared.echo) = Some(EchoSender::new(Instant::now(), interval, plan.echo_bytes as usize));
-        let tally = self.context.recorder.tally(
-            Metric::DataChannelLatencyMs,
-            &self.context.group.name,
-            &self.context.call.set,
-        );
+        let tally =
+            self.context.recorder.tally(Metric::DataChannelLatencyMs, &self.context.group.name, &self.context.call.set);
         loop {
             let due = lock(&self.shared.echo).as_ref().map_or_else(Instant::now, EchoSender::next_due);
             let sending = !self.stop.is_cancelled();

@@ -50,7 +50,9 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for KeyFrameWatch {
         if let Packet::Rtcp(packets) = &message.message.packet {
             let requests = packets
                 .iter()
-                .filter(|packet| packet.as_any().is::<PictureLossIndication>() || packet.as_any().is::<FullIntraRequest>())
+                .filter(|packet| {
+                    packet.as_any().is::<PictureLossIndication>() || packet.as_any().is::<FullIntraRequest>()
+                })
                 .count();
             self.requests.0.fetch_add(requests as u64, Ordering::Relaxed);
         }

@@ -96,7 +96,8 @@ impl MediaTasks {
         let mut tracks = Vec::new();
         if let Some(video) = &media.video {
             let source = if direction.sends() {
-                let fixture = VideoFixture::load(video.codec, video.fixtures.as_deref().map(Path::new)).map_err(other)?;
+                let fixture =
+                    VideoFixture::load(video.codec, video.fixtures.as_deref().map(Path::new)).map_err(other)?;
                 Some(Source::Video(fixture, video.frame_rate))
             } else {
                 None
@@ -104,11 +105,8 @@ impl MediaTasks {
             tracks.extend(add(connection, video_codec(video.codec), RtpCodecKind::Video, direction, source).await?);
         }
         if media.audio {
-            let source = if direction.sends() {
-                Some(Source::Audio(AudioFixture::load(None).map_err(other)?))
-            } else {
-                None
-            };
+            let source =
+                if direction.sends() { Some(Source::Audio(AudioFixture::load(None).map_err(other)?)) } else { None };
             tracks.extend(add(connection, opus(), RtpCodecKind::Audio, direction, source).await?);
         }
         let end = CancellationToken::new();
@@ -567,10 +565,8 @@ async fn read(track: &Arc<dyn TrackRemote>, kind: RtpCodecKind, received: &Recei
 }
 
 async fn request_key_frame(track: &Arc<dyn TrackRemote>, media_ssrc: u32) {
-    let pli = rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication {
-        sender_ssrc: 0,
-        media_ssrc,
-    };
+    let pli =
+        rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication { sender_ssrc: 0, media_ssrc };
     // A connection that is closing needs no key frame.
     let _ = track.write_rtcp(vec![Box::new(pli)]).await;
 }

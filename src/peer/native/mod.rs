@@ -109,13 +109,8 @@ impl Peer for NativePeer {
             return Err(self.context.failure(Phase::Offer, "the peer has not joined a room"));
         };
         let connection = Arc::clone(&self.connection);
-        let negotiation = Negotiation::new(
-            self.context.role,
-            connection,
-            sender,
-            self.tracker.clone(),
-            Arc::clone(&self.media),
-        );
+        let negotiation =
+            Negotiation::new(self.context.role, connection, sender, self.tracker.clone(), Arc::clone(&self.media));
         self.negotiation = Some(tokio::spawn(negotiation.run(present, receiver, events)));
         let data = self.tracker.expected().data();
         self.tracker.wait(|progress| progress.connected && (progress.data_open || !data)).await

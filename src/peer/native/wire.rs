@@ -39,12 +39,7 @@ struct Checks {
 
 impl Wire {
     pub(super) fn new(recorder: PeerRecorder) -> Self {
-        Self {
-            recorder,
-            connecting: AtomicBool::new(true),
-            rtp_seen: AtomicBool::new(false),
-            checks: Mutex::default(),
-        }
+        Self { recorder, connecting: AtomicBool::new(true), rtp_seen: AtomicBool::new(false), checks: Mutex::default() }
     }
 
     /// Whether the peer is still connecting.

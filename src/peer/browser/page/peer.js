@@ -384,10 +384,10 @@ let peer = null;
 window.harness = {
   now: () => performance.now(),
   // Null, or why this browser cannot take part.
-  capable(codec) {
+  capable(codecs) {
     if (typeof RTCPeerConnection === 'undefined') return 'it has no RTCPeerConnection';
     try {
-      if (codec) codecPreferences(codec);
+      codecs.forEach(codecPreferences);
       return null;
     } catch (error) {
       return error.message;
