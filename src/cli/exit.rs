@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::gate::{Judgement, Verdict};
+
 /// How the program ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Exit {
@@ -39,6 +41,19 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
+    }
+}
+
+impl From<&Judgement> for Exit {
+    fn from(judgement: &Judgement) -> Self {
+        match judgement.verdict {
+            Verdict::Pass => Self::Pass,
+            Verdict::Fail => Self::Fail,
+            Verdict::Invalid => Self::Invalid,
+            Verdict::Error => Self::Error,
+            Verdict::Interrupted if judgement.exit_code == Self::Terminated.code() => Self::Terminated,
+            Verdict::Interrupted => Self::Interrupted,
+        }
     }
 }
 

@@ -4,9 +4,12 @@ mod check;
 mod completions;
 mod doctor;
 mod exit;
+mod guard;
 mod init;
+mod progress;
 mod report;
 mod run;
+mod scenario;
 mod schema;
 mod serve;
 
@@ -34,6 +37,8 @@ enum Command {
     Schema(schema::Args),
     Completions(completions::Args),
     Init(init::Args),
+    #[command(hide = true)]
+    Guard(guard::Args),
 }
 
 /// Runs the command line.
@@ -59,5 +64,6 @@ async fn dispatch(command: Command) -> Exit {
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Init(args) => init::run(&args),
+        Command::Guard(args) => guard::run(&args),
     }
 }

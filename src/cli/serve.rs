@@ -53,7 +53,8 @@ pub(super) async fn run(args: Args) -> Exit {
         eprintln!("error: cannot listen for signals");
         return Exit::Error;
     };
-    let config = ServerConfig { listen: args.listen, identity, pages: Vec::new(), limits: Limits::default() };
+    let pages = crate::peer::browser::pages();
+    let config = ServerConfig { listen: args.listen, identity, pages, limits: Limits::default() };
     let server = match Server::start(config).await {
         Ok(server) => server,
         Err(error) => return usage(&error.to_string()),

@@ -1,9 +1,17 @@
 //! Expectations and the verdict. Pure: no I/O, no clock.
 
+mod expect;
+mod judge;
+mod verdict;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Metric;
+
+pub use expect::{ExpectError, Expectation, Operator, Statistic};
+pub use judge::{HealthCheck, health_checks, judge, judge_gate};
+pub use verdict::{GateResult, GateVerdict, Judgement, Verdict};
 
 /// Something that must hold at the end of a run.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]

@@ -45,6 +45,8 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         peer: Option<String>,
     },
+    /// Many values of one metric, collected over about a second.
+    Tally(Box<TallyReport>),
     /// A metric that some calls cannot have, with the reason.
     Absent(Absence),
     /// Raw statistics of a peer under their W3C webrtc-stats names: a list of RTCStats dictionaries.
@@ -93,6 +95,25 @@ pub struct RunStarted {
 impl RunStarted {
     /// The version that this binary writes.
     pub const SCHEMA_VERSION: u32 = 1;
+}
+
+/// Many values of one metric, from the peers of one group in the calls of one set.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct TallyReport {
+    /// The metric.
+    pub metric: Metric,
+    /// The group of the peers that measured.
+    pub group: String,
+    /// The set of their calls.
+    pub set: String,
+    /// The sum of the values, in the metric's unit.
+    pub sum: f64,
+    /// The least value.
+    pub min: f64,
+    /// The greatest value.
+    pub max: f64,
+    /// How often each value occurred: an HdrHistogram (V2, deflated, base64) in steps of [`Unit::scale`](super::Unit).
+    pub histogram: String,
 }
 
 /// A metric that some calls cannot have.
@@ -250,6 +271,10 @@ pub struct Interval {
     /// Generator health by reading, named as the limits in `[health]`; a reading that the machine does not provide is
     /// absent.
     pub health: BTreeMap<String, f64>,
+    /// The values behind those readings that are quantiles, by the reading's name, as HdrHistograms of microseconds (V2,
+    /// deflated, base64): quantiles of single seconds cannot be merged, and limits apply to the whole run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub health_histograms: BTreeMap<String, String>,
 }
 
 /// Something that the scenario asks for was not done.

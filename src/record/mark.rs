@@ -69,3 +69,49 @@ pub enum Mark {
     /// The peer left the call, having closed its connection.
     Left,
 }
+
+impl Mark {
+    /// Every mark, in the order of declaration.
+    pub const ALL: &'static [Self] = &[
+        Self::Intended,
+        Self::JoinStarted,
+        Self::SignalingConnected,
+        Self::Joined,
+        Self::CreateOffer,
+        Self::OfferCreated,
+        Self::SetLocalOffer,
+        Self::OfferSent,
+        Self::OfferReceived,
+        Self::CreateAnswer,
+        Self::AnswerCreated,
+        Self::SetLocalAnswer,
+        Self::AnswerSent,
+        Self::AnswerReceived,
+        Self::GatheringStarted,
+        Self::FirstHost,
+        Self::FirstSrflx,
+        Self::FirstRelay,
+        Self::GatheringComplete,
+        Self::IceChecking,
+        Self::IceConnected,
+        Self::IceNominated,
+        Self::DtlsConnected,
+        Self::Connected,
+        Self::DataChannelOpen,
+        Self::FirstRtp,
+        Self::FirstFrame,
+        Self::FirstMedia,
+        Self::Left,
+    ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_marks_are_listed_in_order() {
+        assert!(Mark::ALL.iter().enumerate().all(|(index, mark)| *mark as usize == index));
+        assert_eq!(Mark::ALL.last(), Some(&Mark::Left));
+    }
+}

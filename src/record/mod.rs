@@ -3,15 +3,32 @@
 //! Everything that happens in a run is an [`Event`] on one stream. Display, files and gates are sinks of that stream,
 //! and a finished run can be rendered again from its events alone.
 
+mod call;
+mod directory;
 mod event;
+mod fold;
+mod health;
+mod histogram;
+mod machine;
 mod mark;
 mod metric;
+mod read;
 mod recorder;
+mod tally;
+mod writer;
 
+pub use call::{CallCounts, CallRecord, Marks};
+pub use directory::{RunDirectory, WriteError, write_whole};
 pub use event::{
     Absence, Candidate, Event, EventKind, Failure, Interval, MediaKind, MediaReport, Outcome, Path, Phase, RunStarted,
-    Skip, Warning,
+    Skip, TallyReport, Warning,
 };
+pub use fold::{AbsenceCount, At, Record, Selection};
+pub use health::{Health, Lateness, Readings, reading};
+pub use histogram::{Distribution, DistributionError};
 pub use mark::Mark;
 pub use metric::{Direction, Metric, Scope, Unit};
+pub use read::ReadError;
 pub use recorder::{PeerRecorder, Recorder};
+pub use tally::{Tallies, Tally};
+pub use writer::{Writer, Written};

@@ -1,1 +1,53 @@
-//! To come.
+//! Reports: one file per format, each a pure function of a record and its judgement. A report never measures, and does no
+//! I/O; `docs/report.md` describes what each is for.
+
+mod charts;
+mod format;
+mod github;
+mod hlog;
+mod html;
+mod json;
+mod junit;
+mod markdown;
+mod number;
+mod openmetrics;
+mod progress;
+mod redact;
+mod series;
+mod svg;
+mod terminal;
+mod waterfall;
+
+pub use format::{Format, RenderError};
+pub use github::render as github_annotations;
+pub use json::schema as json_schema;
+pub use progress::{Display, line as progress_line, resolve as resolve_display};
+pub use redact::command_line as redact_command_line;
+pub use terminal::{Style, render as terminal};
+
+use crate::gate::{Expectation, GateResult, Statistic};
+use crate::record::Phase;
+
+/// The word for a phase.
+fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Start => "start",
+        Phase::Signaling => "signaling",
+        Phase::Offer => "offer",
+        Phase::Answer => "answer",
+        Phase::Ice => "ICE",
+        Phase::Dtls => "DTLS",
+        Phase::DataChannel => "data channel",
+        Phase::Media => "media",
+        Phase::Teardown => "teardown",
+    }
+}
+
+/// What a gate observed, in the words of its statistic.
+fn observed(result: &GateResult) -> String {
+    let Some(observed) = result.observed else { return "–".into() };
+    match Expectation::parse(&result.gate.expect, result.gate.metric) {
+        Ok(expectation) if expectation.statistic == Statistic::Count => number::digits(observed),
+        _ => number::value(observed, result.gate.metric.unit()),
+    }
+}

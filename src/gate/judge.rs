@@ -1,0 +1,257 @@
+//! From a record to a verdict.
+
+use super::{Expectation, Gate, GateResult, GateVerdict, Judgement, Statistic, Verdict};
+use crate::plan::HealthLimits;
+use crate::record::{Distribution, Metric, Outcome, Record, Selection, Unit, reading};
+
+/// Judges a run.
+///
+/// The first of these rules that applies gives the verdict; `docs/report.md` explains them.
+///
+/// 1. A record without a start or an end, or with the end "error", is an **error**.
+/// 2. A run that a signal ended is **interrupted**.
+/// 3. A generator past one of its limits, or never looked at, and a run without a call make the result **invalid**: a
+///    saturated generator never blames the service.
+/// 4. A failed call or a gate that its samples break is a **fail**.
+/// 5. Something required that was skipped makes the result **invalid**.
+/// 6. A gate without enough samples is a **fail**.
+/// 7. Everything else is a **pass**.
+pub fn judge(record: &Record) -> Judgement {
+    let gates: Vec<GateResult> =
+        record.plan().into_iter().flat_map(|plan| &plan.gates).map(|gate| judge_gate(record, gate)).collect();
+    let rules: [fn(&Record, &[GateResult]) -> (Verdict, Vec<String>); 6] =
+        [broken, untrusted, failed, incomplete, unmeasured, |_, _| (Verdict::Pass, Vec::new())];
+    if let Some(judgement) = interrupted(record, &gates) {
+        return judgement;
+    }
+    let findings: Vec<(Verdict, Vec<String>)> = rules.iter().map(|rule| rule(record, &gates)).collect();
+    let verdict =
+        findings.iter().find(|(_, reasons)| !reasons.is_empty()).map_or(Verdict::Pass, |(verdict, _)| *verdict);
+    let reasons = findings.into_iter().flat_map(|(_, reasons)| reasons).collect();
+    let exit_code = match verdict {
+        Verdict::Pass => 0,
+        Verdict::Fail => 1,
+        Verdict::Invalid => 3,
+        Verdict::Error | Verdict::Interrupted => 4,
+    };
+    Judgement { verdict, exit_code, gates, reasons }
+}
+
+/// Whether a gate holds for what has been recorded so far.
+pub fn judge_gate(record: &Record, gate: &Gate) -> GateResult {
+    let selection = Selection { group: gate.group.as_deref(), set: gate.set.as_deref() };
+    let values = record.distribution(gate.metric, selection);
+    let samples = values.count();
+    let result = |observed, verdict, outcome: String| GateResult {
+        gate: gate.clone(),
+        observed,
+        samples,
+        verdict,
+        message: format!("{} {}{}: {outcome}", gate.metric.name(), gate.expect, whose(gate)),
+    };
+    let expectation = match Expectation::parse(&gate.expect, gate.metric) {
+        Ok(expectation) => expectation,
+        Err(error) => return result(None, GateVerdict::Fail, error.to_string()),
+    };
+    let observed = observe(&values, expectation.statistic);
+    if samples < gate.min_samples.max(1) {
+        let wanted = gate.min_samples.max(1);
+        return result(observed, GateVerdict::NoData, format!("{samples} samples, at least {wanted} needed"));
+    }
+    let Some(value) = observed else { return result(None, GateVerdict::NoData, "no samples".into()) };
+    let verdict = if expectation.holds(value) { GateVerdict::Pass } else { GateVerdict::Fail };
+    let shown = if expectation.statistic == Statistic::Count { value.to_string() } else { show(value, values.unit()) };
+    result(observed, verdict, format!("observed {shown} over {samples} samples"))
+}
+
+fn interrupted(record: &Record, gates: &[GateResult]) -> Option<Judgement> {
+    record.run()?;
+    let Some(Outcome::Interrupted { signal }) = record.outcome() else { return None };
+    let exit_code = if signal == "SIGTERM" { 143 } else { 130 };
+    let reasons = vec![format!("{signal} ended the run; the record is partial and was not judged")];
+    Some(Judgement { verdict: Verdict::Interrupted, exit_code, gates: gates.to_vec(), reasons })
+}
+
+fn broken(record: &Record, _gates: &[GateResult]) -> (Verdict, Vec<String>) {
+    let reason = match (record.run(), record.outcome()) {
+        (None, _) => Some("the record holds no run".to_owned()),
+        (Some(_), None) => Some("the record was cut off: the run did not get to its end".to_owned()),
+        (Some(_), Some(Outcome::Error { message })) => Some(message.clone()),
+        (Some(_), Some(Outcome::Completed | Outcome::Interrupted { .. })) => None,
+    };
+    (Verdict::Error, reason.into_iter().collect())
+}
+
+fn untrusted(record: &Record, _gates: &[GateResult]) -> (Verdict, Vec<String>) {
+    let Some(plan) = record.plan() else { return (Verdict::Invalid, Vec::new()) };
+    let mut reasons = Vec::new();
+    if record.intervals().is_empty() {
+        reasons
+            .push("generator health was never measured, so that nothing shows that the numbers can be trusted".into());
+    }
+    reasons.extend(
+        health_checks(record, &plan.health)
+            .into_iter()
+            .filter(|check| check.passed_limit())
+            .map(|check| check.reason()),
+    );
+    if record.call_counts().attempted == 0 {
+        reasons.push("no call was attempted".into());
+    }
+    (Verdict::Invalid, reasons)
+}
+
+fn failed(record: &Record, gates: &[GateResult]) -> (Verdict, Vec<String>) {
+    let broken = gates.iter().filter(|result| result.verdict == GateVerdict::Fail);
+    let mut reasons: Vec<String> = broken.map(|result| format!("{} ({})", result.message, result.gate.place)).collect();
+    let unexcused: Vec<_> =
+        record.failures().iter().filter(|failure| !is_gated(record, gates, &failure.what.call)).collect();
+    if let Some(first) = unexcused.first() {
+        let calls: std::collections::BTreeSet<&str> =
+            unexcused.iter().map(|failure| failure.what.call.as_str()).collect();
+        let noun = if calls.len() == 1 { "call" } else { "calls" };
+        reasons.push(format!("{} {noun} failed, first: {}", calls.len(), first.what));
+    }
+    (Verdict::Fail, reasons)
+}
+
+fn incomplete(record: &Record, _gates: &[GateResult]) -> (Verdict, Vec<String>) {
+    let required = record.skipped().iter().filter(|skip| !skip.optional);
+    let reasons = required
+        .map(|skip| format!("{} was skipped ({} calls): {}; {}", skip.what, skip.calls, skip.reason, skip.remedy))
+        .collect();
+    (Verdict::Invalid, reasons)
+}
+
+fn unmeasured(_record: &Record, gates: &[GateResult]) -> (Verdict, Vec<String>) {
+    let empty = gates.iter().filter(|result| result.verdict == GateVerdict::NoData);
+    (Verdict::Fail, empty.map(|result| format!("{} ({})", result.message, result.gate.place)).collect())
+}
+
+/// Whether a gate on `setup_success_ratio` speaks for a call that was not set up: then the gate says how many of those
+/// are too many, and one alone does not decide. A call that failed after it had been set up is nobody's tolerance.
+fn is_gated(record: &Record, gates: &[GateResult], call: &str) -> bool {
+    record.call(call).is_some_and(|(plan, call)| {
+        call.set_up == Some(false)
+            && gates.iter().map(|result| &result.gate).any(|gate| {
+                gate.metric == Metric::SetupSuccessRatio
+                    && gate.group.is_none()
+                    && gate.set.as_ref().is_none_or(|set| *set == plan.set)
+            })
+    })
+}
+
+/// A limit of `[health]`, and what was measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthCheck {
+    /// The limit's name.
+    pub name: &'static str,
+    /// How seconds were brought together: "median", "p99", "mean" or "total".
+    pub statistic: &'static str,
+    /// What was measured; absent where the machine does not tell.
+    pub observed: Option<f64>,
+    /// The limit.
+    pub limit: f64,
+    advice: &'static str,
+}
+
+impl HealthCheck {
+    /// Whether the measured value is past the limit.
+    pub fn passed_limit(&self) -> bool {
+        self.observed.is_some_and(|observed| observed > self.limit)
+    }
+
+    fn reason(&self) -> String {
+        let observed = self.observed.unwrap_or(f64::NAN);
+        let (name, statistic, limit, advice) = (self.name, self.statistic, self.limit, self.advice);
+        format!(
+            "the generator was not fit to judge: {name} {statistic} {observed:.3} is past its limit {limit}; {advice}"
+        )
+    }
+}
+
+/// Every limit of `[health]` against what was measured.
+pub fn health_checks(record: &Record, limits: &HealthLimits) -> Vec<HealthCheck> {
+    let seconds = |name: &str| {
+        let mut values: Vec<f64> =
+            record.intervals().iter().filter_map(|second| second.what.health.get(name).copied()).collect();
+        values.sort_by(f64::total_cmp);
+        values
+    };
+    let median = |name: &str| {
+        let values = seconds(name);
+        values.get(values.len() / 2).copied()
+    };
+    let mean = |name: &str| {
+        let values = seconds(name);
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    };
+    let total = |name: &str| Some(seconds(name)).filter(|values| !values.is_empty()).map(|values| values.iter().sum());
+    let p99 = |name: &str| record.health_distribution(name).and_then(|values| values.quantile(0.99));
+    let check = |name, statistic, observed, limit, advice| HealthCheck { name, statistic, observed, limit, advice };
+    vec![
+        check(
+            reading::MACHINE_CPU_RATIO,
+            "median",
+            median(reading::MACHINE_CPU_RATIO),
+            limits.machine_cpu_ratio,
+            "end the other programs on this machine, ask for less load, or use more cores",
+        ),
+        check(
+            reading::SCHEDULING_LAG_P99_MS,
+            "p99",
+            p99(reading::SCHEDULING_LAG_P99_MS),
+            limits.scheduling_lag_p99_ms,
+            "end the other programs on this machine, ask for less load, or use more cores",
+        ),
+        check(
+            reading::SEND_LATENESS_P99_MS,
+            "p99",
+            p99(reading::SEND_LATENESS_P99_MS),
+            limits.send_lateness_p99_ms,
+            "ask for fewer or smaller streams, or use more cores",
+        ),
+        check(
+            reading::STEAL_RATIO,
+            "mean",
+            mean(reading::STEAL_RATIO),
+            limits.steal_ratio,
+            "use a machine whose hypervisor has CPU time to give",
+        ),
+        check(
+            reading::UDP_RECEIVE_BUFFER_ERRORS,
+            "total",
+            total(reading::UDP_RECEIVE_BUFFER_ERRORS),
+            limits.udp_receive_buffer_errors as f64,
+            "raise net.core.rmem_max, or ask for less load",
+        ),
+    ]
+}
+
+fn observe(values: &Distribution, statistic: Statistic) -> Option<f64> {
+    match statistic {
+        Statistic::Min => values.min(),
+        Statistic::Mean => values.mean(),
+        Statistic::Max => values.max(),
+        Statistic::Count => Some(values.count() as f64),
+        Statistic::Quantile(quantile) => values.quantile(quantile),
+    }
+}
+
+fn whose(gate: &Gate) -> String {
+    match (&gate.group, &gate.set) {
+        (None, None) => String::new(),
+        (Some(group), None) => format!(" of group {group}"),
+        (None, Some(set)) => format!(" of calls {set}"),
+        (Some(group), Some(set)) => format!(" of group {group} in calls {set}"),
+    }
+}
+
+/// A value as a gate's reader wants it: all the digits that tell it from the limit.
+fn show(value: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Milliseconds => format!("{value:.3} ms"),
+        Unit::BitsPerSecond => format!("{value:.0} bit/s"),
+        Unit::Ratio => format!("{value:.6}").trim_end_matches('0').trim_end_matches('.').to_owned(),
+    }
+}

@@ -1,0 +1,172 @@
+//! The distributions of metrics, as the page shows them.
+
+use super::number;
+use super::svg::Drawing;
+use crate::record::{Direction, Distribution, Metric, Record, Selection, Unit};
+
+const BINS: usize = 60;
+/// From this ratio of greatest to least value the axis is logarithmic.
+const LOG_FROM: f64 = 30.0;
+
+/// The range of a chart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Axis {
+    min: f64,
+    max: f64,
+    log: bool,
+}
+
+impl Axis {
+    /// From 0 to `max`.
+    pub(super) fn from_zero(max: f64) -> Self {
+        Self { min: 0.0, max: if max > 0.0 { max } else { 1.0 }, log: false }
+    }
+
+    fn around(values: &Distribution) -> Self {
+        let (min, max) = (values.min().unwrap_or(0.0), values.max().unwrap_or(1.0));
+        if values.unit() == Unit::Ratio {
+            return if min >= 0.9 { Self { min: 0.9, max: 1.0, log: false } } else { Self::from_zero(1.0) };
+        }
+        if min > 0.0 && max / min >= LOG_FROM { Self { min, max, log: true } } else { Self::from_zero(max) }
+    }
+
+    /// Where a value lies, as a share of the width.
+    pub(super) fn position(self, value: f64) -> f64 {
+        let share = if self.log {
+            (value.max(self.min) / self.min).ln() / (self.max / self.min).ln()
+        } else {
+            (value - self.min) / (self.max - self.min)
+        };
+        if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 }
+    }
+
+    /// Round values with their places in percent of the width.
+    pub(super) fn ticks(self, unit: Unit) -> Vec<Tick> {
+        let values: Vec<f64> = if self.log {
+            let decades = self.min.log10().ceil() as i32..=self.max.log10().floor() as i32;
+            decades.map(|decade| 10_f64.powi(decade)).collect()
+        } else {
+            let step = round_step((self.max - self.min) / 4.0);
+            let first = (self.min / step).ceil() as i64;
+            let last = (self.max / step + 1e-9).floor() as i64;
+            (first..=last).map(|index| index as f64 * step).collect()
+        };
+        let place = |value: &f64| Tick { percent: self.position(*value) * 100.0, label: number::value(*value, unit) };
+        values.iter().map(place).collect()
+    }
+}
+
+/// A labelled place on an axis.
+#[derive(Debug)]
+pub(super) struct Tick {
+    pub(super) percent: f64,
+    pub(super) label: String,
+}
+
+/// One metric: its distribution overall, by peer group and by call set, on one axis.
+pub(super) struct MetricCard {
+    pub(super) name: &'static str,
+    pub(super) description: &'static str,
+    pub(super) better: &'static str,
+    pub(super) scale: &'static str,
+    pub(super) ticks: Vec<Tick>,
+    pub(super) rows: Vec<Row>,
+}
+
+/// One distribution.
+pub(super) struct Row {
+    pub(super) kind: &'static str,
+    pub(super) name: String,
+    pub(super) count: String,
+    pub(super) chart: String,
+    pub(super) p50: String,
+    pub(super) p95: String,
+    pub(super) max: String,
+}
+
+/// A card for every metric that has samples.
+pub(super) fn metric_cards(record: &Record) -> Vec<MetricCard> {
+    record.metrics().filter_map(|metric| metric_card(record, metric)).collect()
+}
+
+fn metric_card(record: &Record, metric: Metric) -> Option<MetricCard> {
+    let all = record.distribution(metric, Selection::ALL);
+    if all.is_empty() {
+        return None;
+    }
+    let axis = Axis::around(&all);
+    let groups = record.groups().into_iter().map(|name| ("group", name, Selection::group(name)));
+    let sets = record.sets().into_iter().map(|name| ("calls", name, Selection::set(name)));
+    let parts: Vec<Row> = groups
+        .chain(sets)
+        .filter_map(|(kind, name, selection)| row(record, metric, kind, name, selection, axis))
+        .collect();
+    let mut rows: Vec<Row> = row(record, metric, "", "all", Selection::ALL, axis).into_iter().collect();
+    // One group in one set is the whole; to say it thrice helps nobody.
+    if parts.len() > 2 {
+        rows.extend(parts);
+    }
+    let better = match metric.direction() {
+        Direction::SmallerIsBetter => "smaller is better",
+        Direction::BiggerIsBetter => "bigger is better",
+    };
+    Some(MetricCard {
+        name: metric.name(),
+        description: metric.description(),
+        better,
+        scale: if axis.log { ", logarithmic axis" } else { "" },
+        ticks: axis.ticks(metric.unit()),
+        rows,
+    })
+}
+
+fn row(
+    record: &Record,
+    metric: Metric,
+    kind: &'static str,
+    name: &str,
+    selection: Selection<'_>,
+    axis: Axis,
+) -> Option<Row> {
+    let values = record.distribution(metric, selection);
+    let (p50, p95, max) = (values.quantile(0.5)?, values.quantile(0.95)?, values.max()?);
+    let mut bins = vec![0.0; BINS];
+    for (value, count) in values.values() {
+        let bin = (axis.position(value) * BINS as f64) as usize;
+        bins[bin.min(BINS - 1)] += count as f64;
+    }
+    let mut drawing = Drawing::new(600.0, 24.0);
+    drawing.bars("bars", &bins);
+    drawing.vertical("p50", axis.position(p50) * 600.0);
+    drawing.vertical("p95", axis.position(p95) * 600.0);
+    let [p50, p95, max] = [p50, p95, max].map(|value| number::value(value, metric.unit()));
+    let expected = record.expected_count(metric, selection);
+    let count = match expected {
+        Some(expected) if expected != values.count() => format!("{} of {expected}", values.count()),
+        _ => values.count().to_string(),
+    };
+    let label = format!("{} of {name}: p50 {p50}, p95 {p95}, max {max}", metric.name());
+    Some(Row { kind, name: name.to_owned(), count, chart: drawing.finish("dist", &label), p50, p95, max })
+}
+
+/// 1, 2 or 5 times a power of ten.
+fn round_step(rough: f64) -> f64 {
+    let power = 10_f64.powf(rough.log10().floor());
+    let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= rough).unwrap_or(10.0);
+    factor * power
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_and_within_the_axis() {
+        let labels = |axis: Axis| axis.ticks(Unit::Milliseconds).into_iter().map(|tick| tick.label).collect::<Vec<_>>();
+        assert_eq!(labels(Axis::from_zero(87.0)), ["0 ms", "50 ms"]);
+        assert_eq!(labels(Axis::from_zero(200.0)), ["0 ms", "50 ms", "100 ms", "150 ms", "200 ms"]);
+        assert_eq!(labels(Axis { min: 0.5, max: 1200.0, log: true }), ["1 ms", "10 ms", "100 ms", "1000 ms"]);
+        let ticks = Axis::from_zero(f64::from(u16::MAX)).ticks(Unit::Milliseconds);
+        assert!(ticks.iter().all(|tick| (0.0..=100.0).contains(&tick.percent)));
+    }
+}

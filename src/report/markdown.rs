@@ -1,0 +1,146 @@
+//! `summary.md`: the result for a pull request or the step summary of a CI job.
+
+use std::fmt::Write as _;
+
+use super::number;
+use super::phase_name;
+use crate::gate::{GateVerdict, Judgement, Verdict};
+use crate::record::{Record, Selection};
+
+/// Failures that are listed; a step summary may hold 1 MiB.
+const FAILURES: usize = 50;
+
+pub(super) fn render(record: &Record, judgement: &Judgement) -> String {
+    let mut out = String::new();
+    head(&mut out, record, judgement);
+    gates(&mut out, judgement);
+    failures(&mut out, record);
+    skipped(&mut out, record);
+    metrics(&mut out, record);
+    out
+}
+
+fn head(out: &mut String, record: &Record, judgement: &Judgement) {
+    let sign = match judgement.verdict {
+        Verdict::Pass => "✅",
+        Verdict::Fail | Verdict::Error => "❌",
+        Verdict::Invalid | Verdict::Interrupted => "⚠️",
+    };
+    let name = record.plan().map_or("unknown scenario", |plan| &plan.name);
+    let counts = record.call_counts();
+    let _ = writeln!(out, "## {sign} {}: {}\n", escape(name), judgement.verdict.name());
+    let _ = writeln!(
+        out,
+        "{} of {} calls connected, {} failed, in {}; exit code {}.\n",
+        counts.connected,
+        counts.planned,
+        counts.failed,
+        number::duration(record.duration_us()),
+        judgement.exit_code,
+    );
+    for reason in &judgement.reasons {
+        let _ = writeln!(out, "- {}", escape(reason));
+    }
+    if !judgement.reasons.is_empty() {
+        out.push('\n');
+    }
+}
+
+fn gates(out: &mut String, judgement: &Judgement) {
+    if judgement.gates.is_empty() {
+        return;
+    }
+    out.push_str("| gate | expected | observed | samples | |\n|---|---|--:|--:|---|\n");
+    for result in &judgement.gates {
+        let gate = &result.gate;
+        let whose = [&gate.group, &gate.set].into_iter().flatten().cloned().collect::<Vec<_>>().join(", ");
+        let whose = if whose.is_empty() { whose } else { format!(" ({})", escape(&whose)) };
+        let sign = if result.verdict == GateVerdict::Pass { "✅ pass" } else { "❌ " };
+        let sign = if result.verdict == GateVerdict::Pass {
+            sign.to_owned()
+        } else {
+            format!("{sign}{}", result.verdict.name())
+        };
+        let _ = writeln!(
+            out,
+            "| `{}`{whose} | `{}` | {} | {} | {sign} |",
+            gate.metric.name(),
+            gate.expect.replace('|', "\\|"),
+            super::observed(result),
+            result.samples,
+        );
+    }
+    out.push('\n');
+}
+
+fn failures(out: &mut String, record: &Record) {
+    if record.failures().is_empty() {
+        return;
+    }
+    out.push_str("### Failures\n\n");
+    for failure in record.failures().iter().take(FAILURES) {
+        let failure = &failure.what;
+        let (peer, call, reason) = (escape(&failure.peer), escape(&failure.call), escape(&failure.reason));
+        let _ = writeln!(out, "- **{peer}** in call {call}, phase {}: {reason}", phase_name(failure.phase));
+    }
+    if let Some(more) = record.failures().len().checked_sub(FAILURES).filter(|more| *more > 0) {
+        let _ = writeln!(out, "- … and {more} more in `report.json`");
+    }
+    out.push('\n');
+}
+
+fn skipped(out: &mut String, record: &Record) {
+    if record.skipped().is_empty() {
+        return;
+    }
+    out.push_str("### Skipped\n\n");
+    for skip in record.skipped() {
+        let kind = if skip.optional { "optional" } else { "required" };
+        let calls = number::count(u64::from(skip.calls), "call");
+        let (what, reason, remedy) = (escape(&skip.what), escape(&skip.reason), escape(&skip.remedy));
+        let _ = writeln!(out, "- **{what}** ({kind}, {calls}): {reason}; {remedy}");
+    }
+    out.push('\n');
+}
+
+fn metrics(out: &mut String, record: &Record) {
+    let mut rows = String::new();
+    for metric in record.metrics() {
+        let values = record.distribution(metric, Selection::ALL);
+        if values.is_empty() {
+            continue;
+        }
+        let of = |value| number::optional(value, metric.unit());
+        let quantiles = [0.5, 0.95].map(|quantile| of(values.quantile(quantile)));
+        let (min, max) = (of(values.min()), of(values.max()));
+        let _ = writeln!(
+            rows,
+            "| `{}` | {} | {min} | {} | {} | {max} |",
+            metric.name(),
+            values.count(),
+            quantiles[0],
+            quantiles[1]
+        );
+    }
+    if !rows.is_empty() {
+        out.push_str("| metric | n | min | p50 | p95 | max |\n|---|--:|--:|--:|--:|--:|\n");
+        out.push_str(&rows);
+    }
+}
+
+/// Text from peers and users must not become markup.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\r' => out.push(' '),
+            '<' => out.push_str("&lt;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '>' | '~' => {
+                out.push('\\');
+                out.push(character);
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}

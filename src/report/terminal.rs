@@ -1,0 +1,218 @@
+//! The end of a run on a terminal: a short table, what went wrong, and the verdict.
+
+use std::fmt::Write as _;
+
+use super::number;
+use crate::gate::{GateVerdict, Judgement, Verdict, health_checks};
+use crate::plan::Engine;
+use crate::record::{Record, Selection};
+
+/// How the text looks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Style {
+    /// Whether ANSI colours are used.
+    pub colour: bool,
+    /// Columns of the terminal; longer lines of prose are wrapped.
+    pub width: usize,
+}
+
+/// Failures that are told one by one; the rest is in the files.
+const FAILURES: usize = 8;
+
+/// The result for people at a terminal.
+pub fn render(record: &Record, judgement: &Judgement, style: Style) -> String {
+    let mut text = Text { out: String::new(), style };
+    metrics(&mut text, record);
+    gates(&mut text, judgement);
+    failures(&mut text, record);
+    skipped(&mut text, record);
+    for warning in record.warnings() {
+        text.prose("  ", &format!("warning: {}; {}", warning.text, warning.advice), Colour::Yellow);
+    }
+    generator(&mut text, record);
+    verdict(&mut text, record, judgement);
+    text.out
+}
+
+fn metrics(text: &mut Text, record: &Record) {
+    let mut rows = vec![["metric", "n", "min", "p50", "p95", "max"].map(String::from)];
+    for metric in record.metrics() {
+        let values = record.distribution(metric, Selection::ALL);
+        if values.is_empty() {
+            continue;
+        }
+        let of = |value| number::optional(value, metric.unit());
+        let [p50, p95] = [0.5, 0.95].map(|quantile| of(values.quantile(quantile)));
+        rows.push([metric.name().into(), values.count().to_string(), of(values.min()), p50, p95, of(values.max())]);
+    }
+    if rows.len() == 1 {
+        text.line("no metric was measured");
+        return;
+    }
+    let widths: Vec<usize> = (0..rows[0].len())
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    for (index, row) in rows.iter().enumerate() {
+        let [name, cells @ ..] = row;
+        let mut line = format!("  {name:<width$}", width = widths[0]);
+        for (cell, width) in cells.iter().zip(&widths[1..]) {
+            let _ = write!(line, "  {cell:>width$}");
+        }
+        if index == 0 { text.coloured(&line, Colour::Dim) } else { text.line(&line) }
+    }
+    text.line("");
+}
+
+fn gates(text: &mut Text, judgement: &Judgement) {
+    for result in &judgement.gates {
+        let (word, colour) = match result.verdict {
+            GateVerdict::Pass => ("ok     ", Colour::Green),
+            GateVerdict::Fail => ("FAILED ", Colour::Red),
+            GateVerdict::NoData => ("NO DATA", Colour::Red),
+        };
+        let place =
+            if result.verdict == GateVerdict::Pass { String::new() } else { format!(" at {}", result.gate.place) };
+        text.labelled(word, &format!("{}{place}", result.message), colour);
+    }
+}
+
+fn failures(text: &mut Text, record: &Record) {
+    for failure in record.failures().iter().take(FAILURES) {
+        let failure = &failure.what;
+        let phase = super::phase_name(failure.phase);
+        text.labelled(
+            "failed ",
+            &format!("{} ({phase}, call {}): {}", failure.peer, failure.call, failure.reason),
+            Colour::Red,
+        );
+    }
+    if let Some(more) = record.failures().len().checked_sub(FAILURES + 1) {
+        text.line(&format!("  … and {} in the report", number::count(more as u64 + 1, "more failure")));
+    }
+}
+
+fn skipped(text: &mut Text, record: &Record) {
+    for skip in record.skipped() {
+        let kind = if skip.optional { "optional" } else { "required" };
+        let calls = number::count(u64::from(skip.calls), "call");
+        let message = format!("{} ({kind}, {calls}): {}; {}", skip.what, skip.reason, skip.remedy);
+        text.labelled("skipped", &message, Colour::Yellow);
+    }
+}
+
+fn generator(text: &mut Text, record: &Record) {
+    let Some(plan) = record.plan() else { return };
+    let checks = health_checks(record, &plan.health);
+    let told: Vec<String> = checks
+        .iter()
+        .filter_map(|check| {
+            let observed = number::digits(check.observed?);
+            Some(format!("{} {observed} (limit {})", check.name, number::digits(check.limit)))
+        })
+        .collect();
+    let healthy = !told.is_empty() && checks.iter().all(|check| !check.passed_limit());
+    let summary = if told.is_empty() { "never measured".to_owned() } else { told.join(", ") };
+    text.labelled("machine", &summary, if healthy { Colour::Dim } else { Colour::Red });
+}
+
+fn verdict(text: &mut Text, record: &Record, judgement: &Judgement) {
+    let counts = record.call_counts();
+    let engines: Vec<&str> = [Engine::Native, Engine::Chromium, Engine::Firefox, Engine::External]
+        .into_iter()
+        .filter(|engine| {
+            record.calls().any(|(plan, call)| {
+                call.attempted()
+                    && [&plan.offerer, &plan.answerer].iter().any(|peer| record.engine(peer) == Some(*engine))
+            })
+        })
+        .map(Engine::name)
+        .collect();
+    let with = if engines.is_empty() { String::new() } else { format!(" ({})", engines.join(", ")) };
+    text.line("");
+    text.line(&format!(
+        "{} of {} calls connected, {} failed{with}, in {}",
+        counts.connected,
+        counts.planned,
+        counts.failed,
+        number::duration(record.duration_us()),
+    ));
+    let colour = match judgement.verdict {
+        Verdict::Pass => Colour::Green,
+        Verdict::Invalid | Verdict::Interrupted => Colour::Yellow,
+        Verdict::Fail | Verdict::Error => Colour::Red,
+    };
+    text.coloured(&format!("verdict: {} (exit code {})", judgement.verdict.name(), judgement.exit_code), colour);
+    for reason in &judgement.reasons {
+        text.prose("  ", &format!("because {reason}"), Colour::None);
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Colour {
+    None,
+    Dim,
+    Red,
+    Green,
+    Yellow,
+}
+
+struct Text {
+    out: String,
+    style: Style,
+}
+
+impl Text {
+    fn line(&mut self, line: &str) {
+        self.out.push_str(line.trim_end());
+        self.out.push('\n');
+    }
+
+    fn coloured(&mut self, line: &str, colour: Colour) {
+        let painted = self.paint(line, colour);
+        self.line(&painted);
+    }
+
+    fn labelled(&mut self, label: &str, message: &str, colour: Colour) {
+        let indent = label.chars().count() + 4;
+        let lines = wrap(message, self.style.width.saturating_sub(indent).max(20));
+        for (index, line) in lines.iter().enumerate() {
+            let head = if index == 0 { self.paint(label, colour) } else { " ".repeat(indent - 4) };
+            self.line(&format!("  {head}  {line}"));
+        }
+    }
+
+    fn prose(&mut self, indent: &str, message: &str, colour: Colour) {
+        for line in wrap(message, self.style.width.saturating_sub(indent.len()).max(20)) {
+            self.coloured(&format!("{indent}{line}"), colour);
+        }
+    }
+
+    fn paint(&self, text: &str, colour: Colour) -> String {
+        let code = match colour {
+            Colour::None => return text.to_owned(),
+            Colour::Dim => 2,
+            Colour::Red => 31,
+            Colour::Green => 32,
+            Colour::Yellow => 33,
+        };
+        if self.style.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// Breaks at spaces; a longer word stands alone on its line.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let last = lines.len() - 1;
+        let line = &mut lines[last];
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
