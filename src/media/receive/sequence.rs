@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-/// A jump ahead of more than this may be a new stream (RFC 3550, A.1).
-const MAX_DROPOUT: u64 = 3000;
+/// A jump back by more than this may be a new sequence. RFC 3550, A.1 also takes a jump ahead for one; here that is always
+/// loss, because an outage of a second loses more packets of a fast stream than that.
+const MAX_MISORDER: u64 = 3000;
 /// Timestamps that jump by more than this many seconds say nothing about jitter, as in libwebrtc.
 const MAX_TRANSIT_JUMP: f64 = 5.0;
 
@@ -16,7 +17,7 @@ pub(in crate::media) struct Window {
 
 impl Window {
     const WORDS: usize = 64;
-    /// How many numbers are remembered; more than [`MAX_DROPOUT`].
+    /// How many numbers are remembered; more than [`MAX_MISORDER`].
     const SIZE: u64 = 64 * Self::WORDS as u64;
 
     /// A window over nothing.
@@ -60,7 +61,7 @@ pub(super) enum Arrival {
     Restarted(u64),
     /// A packet that had arrived before.
     Duplicate,
-    /// A number so far away that the next packet must show what it means.
+    /// A number so far back that the next packet must show what it means.
     Suspect,
 }
 
@@ -92,7 +93,7 @@ impl Sequence {
         let ahead = number.wrapping_sub(highest as u16);
         let behind = ahead.wrapping_neg();
         let extended = if ahead < 0x8000 { highest + u64::from(ahead) } else { highest - u64::from(behind) };
-        if extended > highest + MAX_DROPOUT || extended + MAX_DROPOUT < highest {
+        if extended + MAX_MISORDER < highest {
             if self.suspect.replace(number.wrapping_add(1)) != Some(number) {
                 return Arrival::Suspect;
             }
@@ -238,15 +239,23 @@ mod tests {
     }
 
     #[test]
-    fn a_far_jump_is_a_restart_only_if_it_goes_on() {
+    fn a_far_jump_ahead_is_loss() {
         let mut sequence = Sequence::new();
-        sequence.note(100);
-        assert_eq!(sequence.note(30_000), Arrival::Suspect);
-        assert!(matches!(sequence.note(101), Arrival::New(_)));
+        sequence.note(65_000);
+        sequence.note(65_000u16.wrapping_add(20_000));
+        assert_eq!((sequence.received(), sequence.lost()), (2, 19_999));
+    }
+
+    #[test]
+    fn a_far_jump_back_is_a_restart_only_if_it_goes_on() {
+        let mut sequence = Sequence::new();
+        sequence.note(30_000);
+        assert_eq!(sequence.note(100), Arrival::Suspect);
+        assert!(matches!(sequence.note(30_001), Arrival::New(_)));
         assert_eq!(sequence.lost(), 0);
-        assert_eq!(sequence.note(30_000), Arrival::Suspect);
-        assert!(matches!(sequence.note(30_001), Arrival::Restarted(_)));
-        assert!(matches!(sequence.note(30_003), Arrival::New(_)));
+        assert_eq!(sequence.note(100), Arrival::Suspect);
+        assert!(matches!(sequence.note(101), Arrival::Restarted(_)));
+        assert!(matches!(sequence.note(103), Arrival::New(_)));
         assert_eq!((sequence.received(), sequence.lost()), (4, 1));
     }
 

@@ -240,7 +240,7 @@ impl MediaTasks {
             let complete = sent.is_some_and(|sent| {
                 let frames = lock(&self.received.video).as_ref().map(|video| video.report().intact);
                 let packets = lock(&self.received.audio).as_ref().map(|audio| audio.report().packets);
-                frames >= sent.video_frames && packets >= sent.audio_packets
+                frames >= sent.video_frames && packets >= sent.audio_packets && self.data.is_drained(sent)
             });
             let last = lock(&self.received.last).unwrap_or_else(|| self.context.recorder.start());
             let quiet = last.max(self.data.last_arrival().unwrap_or(last)).elapsed();

@@ -10,6 +10,7 @@ use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use webrtc::runtime::{
     Transmit,
 };
 
-use super::wire::Wire;
+use super::wire::{Wire, is_dtls};
 
 /// The longest sleep of the stack's driver while its peer connects: the granularity of the phases that are measured.
 pub(crate) const CONNECTING_SLEEP: Duration = Duration::from_millis(5);
@@ -55,7 +56,7 @@ impl Runtime for HarnessRuntime {
             debug!(%error, "socket buffers keep their default size");
         }
         let inner = TokioRuntime.wrap_udp_socket(socket)?;
-        Ok(Arc::new(ObservedSocket { inner, wire: Arc::clone(&self.wire) }))
+        Ok(Arc::new(ObservedSocket { inner, wire: Arc::clone(&self.wire), dtls_read: AtomicBool::new(false) }))
     }
 
     fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
@@ -100,10 +101,14 @@ impl Runtime for HarnessRuntime {
 }
 
 /// A UDP socket that shows [`Wire`] what crosses it.
+///
+/// The driver reads datagrams in bursts, and installs the SRTP keys only after the burst in which the handshake ended:
+/// media behind the last DTLS record would be dropped. While connecting, a burst therefore ends with each DTLS record.
 #[derive(Debug)]
 struct ObservedSocket {
     inner: Arc<dyn AsyncUdpSocket>,
     wire: Arc<Wire>,
+    dtls_read: AtomicBool,
 }
 
 impl AsyncUdpSocket for ObservedSocket {
@@ -125,12 +130,19 @@ impl AsyncUdpSocket for ObservedSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        if self.dtls_read.swap(false, Ordering::Relaxed) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let received = self.inner.poll_recv(cx, bufs, meta);
         if let Poll::Ready(Ok(count)) = received {
             for (buf, meta) in bufs.iter().zip(meta.iter()).take(count) {
                 // Several datagrams of one flow may have been coalesced (GRO); each is `stride` bytes long.
                 for datagram in buf[..meta.len.min(buf.len())].chunks(meta.stride.max(1)) {
                     self.wire.received(datagram);
+                    if is_dtls(datagram) && self.wire.is_connecting() {
+                        self.dtls_read.store(true, Ordering::Relaxed);
+                    }
                 }
             }
         }

@@ -111,6 +111,11 @@ fn is_rtp(datagram: &[u8]) -> bool {
     matches!(datagram, [128..=191, second, ..] if !(64..=95).contains(&(second & 0x7f)))
 }
 
+/// Whether a datagram is DTLS (RFC 7983, section 7).
+pub(super) fn is_dtls(datagram: &[u8]) -> bool {
+    matches!(datagram, [20..=63, ..])
+}
+
 /// The header and attributes of a STUN message (RFC 8489, section 5).
 struct Stun<'a> {
     kind: u16,

@@ -221,7 +221,7 @@ fn padding_between_frames_changes_nothing() {
 fn a_restarted_sequence_loses_nothing() {
     let (mut arrivals, counts) = sent(VideoCodec::Vp8, 60, 1);
     for (packet, _) in &mut arrivals[at(&counts, 30)..] {
-        packet.header.sequence_number = packet.header.sequence_number.wrapping_add(20_000);
+        packet.header.sequence_number = packet.header.sequence_number.wrapping_sub(20_000);
     }
     // The first packet after the jump is not believed until the second confirms it, so its frame is damaged.
     let report = received(receiver(VideoCodec::Vp8), &arrivals);
