@@ -98,7 +98,14 @@ fn rtp_report(peer: &BrowserPeer, kind: MediaKind, sent: Option<&Sent>) -> Media
         (report.width, report.height) = (pixels("frameWidth"), pixels("frameHeight"));
         report.rate = verify::decoded_rate(inbound);
         report.pli_count = count("pliCount").map(|pli| pli + count("firCount").unwrap_or(0));
-        verify::video(inbound, sent, start_s)
+        let planned =
+            peer.context.plan.media_of(&peer.context.call).video.as_ref().map(|video| video.codec.mime_type());
+        match planned {
+            Some(planned) if !report.codec.eq_ignore_ascii_case(planned) => {
+                Err(format!("{} was negotiated, {planned} is planned", report.codec))
+            }
+            _ => verify::video(inbound, sent, start_s),
+        }
     };
     judge(&mut report, judged);
     report

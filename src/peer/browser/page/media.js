@@ -42,18 +42,22 @@ async function draw({ audio, video }) {
     const out = context.createMediaStreamDestination();
     tone.connect(out);
     tone.start();
-    await context.resume();
+    // Not awaited: without a sound card Firefox runs the context, but never says so.
+    context.resume();
     stream.addTrack(out.stream.getAudioTracks()[0]);
   }
   return stream;
 }
 
-// The capabilities that allow only this codec, with retransmission; throws if the browser lacks it.
+// Codec preferences: `only` allows this codec, `first` prefers it; throws if the browser lacks it.
+//
+// An offer prefers and an answer allows: once preferences leave a codec out, offers of Firefox describe feedback of
+// payload types that they do not list, for which Chromium refuses them.
 export function codecPreferences(mimeType) {
   const { codecs } = RTCRtpReceiver.getCapabilities('video');
   const sendable = RTCRtpSender.getCapabilities('video').codecs;
   const named = (codec) => codec.mimeType.toLowerCase() === mimeType.toLowerCase();
-  // RFC 6184: constrained baseline and packetization mode 1 is what every WebRTC endpoint has (RFC 7742, section 6.2).
+  // What every WebRTC endpoint with H.264 has: constrained baseline, here with packetization mode 1 (RFC 7742, 6.2).
   const baseline = (codec) =>
     !/h264/i.test(codec.mimeType) ||
     (/profile-level-id=42[0-9a-f]{4}/i.test(codec.sdpFmtpLine) && /packetization-mode=1/.test(codec.sdpFmtpLine));
@@ -62,5 +66,9 @@ export function codecPreferences(mimeType) {
     const known = [...new Set(codecs.map((codec) => codec.mimeType))].join(', ');
     throw new Error(`this browser cannot do ${mimeType}; it can do ${known}`);
   }
-  return [...chosen, ...codecs.filter((codec) => /\/rtx$/i.test(codec.mimeType))];
+  const others = codecs.filter((codec) => !chosen.includes(codec));
+  return {
+    only: [...chosen, ...others.filter((codec) => /\/rtx$/i.test(codec.mimeType))],
+    first: [...chosen, ...others],
+  };
 }

@@ -78,11 +78,8 @@ class Peer {
   async stop() {
     this.#echo?.stop?.();
     await this.#bulk?.stop?.();
-    for (const sender of this.#pc.getSenders().filter((sender) => sender.track)) {
-      const parameters = sender.getParameters();
-      for (const encoding of parameters.encodings) encoding.active = false;
-      await sender.setParameters(parameters);
-    }
+    // Not `active = false`: for that Chromium sends an RTCP BYE, upon which Firefox forgets what it has counted.
+    await Promise.all(this.#pc.getSenders().map((sender) => sender.replaceTrack(null)));
     return this.stats();
   }
 
@@ -166,7 +163,7 @@ class Peer {
         direction: direction(media),
         streams: track ? [this.#stream] : [],
       });
-      if (kind === 'video') transceiver.setCodecPreferences(codecPreferences(video.codec));
+      if (kind === 'video') transceiver.setCodecPreferences(codecPreferences(video.codec).first);
     }
     log.enter('offer', 'the other peer to join the room');
     await this.#otherCame.promise;
@@ -214,7 +211,7 @@ class Peer {
         await transceiver.sender.replaceTrack(track);
         transceiver.sender.setStreams?.(this.#stream);
       }
-      if (media && kind === 'video') transceiver.setCodecPreferences(codecPreferences(media.codec));
+      if (media && kind === 'video') transceiver.setCodecPreferences(codecPreferences(media.codec).only);
     }
     log.mark('create_answer');
     const answer = await this.#pc.createAnswer();
