@@ -4,11 +4,12 @@ mod check;
 mod completions;
 mod doctor;
 mod exit;
+mod guard;
 mod init;
-#[expect(dead_code, reason = "the run command shows it")]
 mod progress;
 mod report;
 mod run;
+mod scenario;
 mod schema;
 mod serve;
 
@@ -36,6 +37,8 @@ enum Command {
     Schema(schema::Args),
     Completions(completions::Args),
     Init(init::Args),
+    #[command(hide = true)]
+    Guard(guard::Args),
 }
 
 /// Runs the command line.
@@ -61,5 +64,6 @@ async fn dispatch(command: Command) -> Exit {
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Init(args) => init::run(&args),
+        Command::Guard(args) => guard::run(&args),
     }
 }

@@ -1,11 +1,95 @@
 //! `harness serve`: Run the bundled signaling server and its page.
 
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::Exit;
+use crate::signaling::{Identity, Limits, Server, ServerConfig, hex};
 
 /// Run the bundled signaling server and its page.
+///
+/// Without --cert the server makes a CA and a certificate of its own, anew each time. Ends with Ctrl-C or SIGTERM.
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// Where to listen; port 0 takes a free one, address 0.0.0.0 or [::] lets other machines in.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+    /// PEM file with a certificate of your own, its intermediates behind it.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// PEM file with the certificate's private key.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// PEM file with the CA of your certificate, if this machine does not trust it anyway.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    ca: Option<PathBuf>,
+    /// Write the CA that clients must trust to this PEM file; it is at /ca.pem in any case.
+    #[arg(long, value_name = "FILE")]
+    ca_out: Option<PathBuf>,
+}
 
-pub(super) async fn run(_args: Args) -> Exit {
-    Exit::Error
+pub(super) async fn run(args: Args) -> Exit {
+    let identity = match (&args.cert, &args.key) {
+        (Some(cert), Some(key)) => Identity::load(cert, key, args.ca.as_deref()),
+        _ => Identity::generate(&[args.listen.ip()]),
+    };
+    let identity = match identity {
+        Ok(identity) => identity,
+        Err(error) => return usage(&error.to_string()),
+    };
+    if let Some(path) = &args.ca_out {
+        let Some(pem) = identity.ca_pem() else {
+            return usage("--ca-out: this machine trusts the certificate anyway; there is no CA to write without --ca");
+        };
+        if let Err(error) = std::fs::write(path, pem) {
+            return usage(&format!("cannot write {}: {error}", path.display()));
+        }
+    }
+    // Before the URLs are printed, so that whoever reads them can already end the server.
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        eprintln!("error: cannot listen for signals");
+        return Exit::Error;
+    };
+    let pages = crate::peer::browser::pages();
+    let config = ServerConfig { listen: args.listen, identity, pages, limits: Limits::default() };
+    let server = match Server::start(config).await {
+        Ok(server) => server,
+        Err(error) => return usage(&error.to_string()),
+    };
+    say(&introduction(&server, &args));
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    say("shutting down\n");
+    server.shutdown().await;
+    Exit::Pass
+}
+
+fn introduction(server: &Server, args: &Args) -> String {
+    let endpoint = server.endpoint();
+    let trust = match (server.identity().ca_sha256(), &args.ca_out) {
+        (Some(sha256), Some(path)) => format!("the CA in {}, SHA-256 {}", path.display(), hex(&sha256)),
+        (Some(sha256), None) => format!("the CA at {}ca.pem, SHA-256 {}", endpoint.page_url, hex(&sha256)),
+        (None, _) => "nothing to do, the certificate comes from a CA that this machine trusts".to_owned(),
+    };
+    format!(
+        "pages:     {}\nsignaling: {}\ntrust:     {trust}\nCtrl-C ends the server.\n",
+        server.urls().join("\n           "),
+        endpoint.url,
+    )
+}
+
+/// A server must not end because nobody reads its standard error any more, so this is no `eprint!`.
+fn say(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+fn usage(message: &str) -> Exit {
+    eprintln!("error: {message}");
+    Exit::Usage
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::Metric;
 
-pub use expect::{ExpectError, Expectation, Statistic};
+pub use expect::{ExpectError, Expectation, Operator, Statistic};
 pub use judge::{HealthCheck, health_checks, judge, judge_gate};
 pub use verdict::{GateResult, GateVerdict, Judgement, Verdict};
 

@@ -3,12 +3,19 @@
 //! A peer joins a room of the signaling server, makes or takes one call, carries its media, and says what arrived. It
 //! reports the instants of its life as [`Mark`](crate::record::Mark)s; it never decides what to test, and never judges.
 
+pub mod browser;
+mod external;
+mod native;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::plan::{CallPlan, GroupPlan, Plan, Role};
-use crate::record::{Failure, PeerRecorder, Phase};
+use self::browser::BrowserPool;
+use self::external::ExternalPeer;
+use self::native::NativePeer;
+use crate::plan::{CallPlan, Engine, GroupPlan, Plan, Role};
+use crate::record::{Failure, Lateness, PeerRecorder, Phase};
 use crate::signaling::Endpoint;
 
 /// One end of one call, of any kind.
@@ -79,6 +86,25 @@ pub struct Snapshot {
     pub bytes_received: Option<u64>,
     /// Data-channel user bytes received.
     pub data_bytes_received: Option<u64>,
+}
+
+/// Makes peers of every kind.
+pub struct Engines {
+    /// Where native senders report how late packets leave.
+    pub send_lateness: Lateness,
+    /// The browsers of the run.
+    pub browsers: BrowserPool,
+}
+
+impl Engines {
+    /// Makes a peer of its group's engine.
+    pub async fn create(&self, context: PeerContext) -> Result<Box<dyn Peer>, Failure> {
+        match context.group.engine {
+            Engine::Native => Ok(Box::new(NativePeer::create(context, self.send_lateness.clone()).await?)),
+            Engine::Chromium | Engine::Firefox => self.browsers.create(context).await,
+            Engine::External => Ok(Box::new(ExternalPeer)),
+        }
+    }
 }
 
 /// What a peer says it sent.

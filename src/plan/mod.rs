@@ -3,10 +3,17 @@
 //! A plan says what will be done without reference to anything outside it. It is written to `plan.toml` of the run
 //! directory, from which `harness run` repeats the run exactly.
 
+mod check;
+mod expand;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::gate::Gate;
+
+pub(crate) use check::check;
+pub(crate) use expand::{expand, room};
 
 /// What a run will do.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -26,7 +33,7 @@ pub struct Plan {
     pub signaling: SignalingPlan,
     /// How candidates are gathered.
     pub ice: IcePlan,
-    /// What flows.
+    /// What flows in the calls that have no media of their own; [`media_of`](Self::media_of) tells for each call.
     pub media: MediaPlan,
     /// How long each step may take.
     pub deadlines: Deadlines,
@@ -47,6 +54,11 @@ impl Plan {
     /// The group with this name.
     pub fn group(&self, name: &str) -> Option<&GroupPlan> {
         self.groups.iter().find(|group| group.name == name)
+    }
+
+    /// What flows in a call.
+    pub fn media_of<'a>(&'a self, call: &'a CallPlan) -> &'a MediaPlan {
+        call.media.as_ref().unwrap_or(&self.media)
     }
 }
 
@@ -102,8 +114,8 @@ pub enum IceTransportPolicy {
     Relay,
 }
 
-/// What flows in every call, in the directions that the groups allow.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+/// What flows in a call, in the directions that the groups allow.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct MediaPlan {
     /// The video stream, if any.
@@ -117,7 +129,7 @@ pub struct MediaPlan {
 }
 
 /// The video stream.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct VideoPlan {
     /// The codec.
@@ -147,10 +159,18 @@ impl VideoCodec {
             Self::H264 => "video/H264",
         }
     }
+
+    /// The name of the file with the video in a directory of fixtures.
+    pub fn fixture_file(self) -> &'static str {
+        match self {
+            Self::Vp8 => "vp8.ivf",
+            Self::H264 => "h264.h264",
+        }
+    }
 }
 
 /// The data channels.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataPlan {
     /// Microseconds between two echo messages of the offerer.
@@ -163,7 +183,7 @@ pub struct DataPlan {
 }
 
 /// Bulk transfer over a data channel of its own.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct BulkPlan {
     /// Ordered and retransmitted without limit, or unordered with no retransmission.
@@ -324,6 +344,9 @@ pub struct CallPlan {
     pub start_us: u64,
     /// How long media flows, in microseconds.
     pub hold_us: u64,
+    /// What flows, in place of the plan's `media`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media: Option<MediaPlan>,
 }
 
 /// One peer.
@@ -344,4 +367,10 @@ pub enum Role {
     Offerer,
     /// Makes the answer.
     Answerer,
+}
+
+/// The seed of one thing in a run, derived by name, so that adding a thing does not shift the others.
+pub fn derive_seed(seed: u64, name: &str) -> u64 {
+    let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(name).finalize();
+    digest.iter().take(8).fold(0, |derived, byte| derived << 8 | u64::from(*byte))
 }

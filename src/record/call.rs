@@ -33,12 +33,15 @@ impl Marks {
         self.0.iter().all(|at| *at == NEVER)
     }
 
-    /// The first time counts.
-    pub(super) fn set(&mut self, mark: Mark, at_us: u64) {
+    /// Notes that the mark was passed, in microseconds since the start of the run. The first time counts: returns whether
+    /// this was it.
+    pub fn set(&mut self, mark: Mark, at_us: u64) -> bool {
         let slot = &mut self.0[mark as usize];
-        if *slot == NEVER {
+        let first = *slot == NEVER;
+        if first {
             *slot = at_us;
         }
+        first
     }
 }
 

@@ -1,11 +1,11 @@
 //! The handle through which everything that happens gets onto the event stream.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use super::{Absence, Event, EventKind, Failure, Mark, MediaReport, Metric, Path, Tallies, Tally};
+use super::{Absence, Event, EventKind, Failure, Mark, Marks, MediaReport, Metric, Path, Tallies, Tally, Warning};
 
 /// Puts events on the stream, stamped on the run's monotonic clock. Cheap to clone; never blocks.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ impl Recorder {
 
     /// The recorder of one peer in one call.
     pub fn for_peer(&self, peer: &str, call: &str) -> PeerRecorder {
-        PeerRecorder { recorder: self.clone(), peer: peer.into(), call: call.into() }
+        PeerRecorder { recorder: self.clone(), peer: peer.into(), call: call.into(), marks: Arc::default() }
     }
 }
 
@@ -65,6 +65,7 @@ pub struct PeerRecorder {
     recorder: Recorder,
     peer: Arc<str>,
     call: Arc<str>,
+    marks: Arc<Mutex<Marks>>,
 }
 
 impl PeerRecorder {
@@ -88,10 +89,23 @@ impl PeerRecorder {
         self.mark_at(Instant::now(), mark);
     }
 
-    /// The peer passed an instant of its call at `at`.
+    /// The peer passed an instant of its call at `at`. The first time counts; later ones are not recorded.
     pub fn mark_at(&self, at: Instant, mark: Mark) {
-        let (peer, call) = (self.peer.to_string(), self.call.to_string());
-        self.recorder.record_at(at, EventKind::Mark { peer, call, mark });
+        let at_us = at.saturating_duration_since(self.recorder.start).as_micros() as u64;
+        if self.marks.lock().unwrap_or_else(PoisonError::into_inner).set(mark, at_us) {
+            let (peer, call) = (self.peer.to_string(), self.call.to_string());
+            self.recorder.record_at(at, EventKind::Mark { peer, call, mark });
+        }
+    }
+
+    /// The marks so far.
+    pub fn marks(&self) -> Marks {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where to record the values of a metric that has many per second; `group` and `set` as in the plan.
+    pub fn tally(&self, metric: Metric, group: &str, set: &str) -> Tally {
+        self.recorder.tally(metric, group, set)
     }
 
     /// One value of a metric, in the metric's unit.
@@ -120,6 +134,11 @@ impl PeerRecorder {
     /// What arrived of one media stream.
     pub fn media(&self, media: MediaReport) {
         self.recorder.record(EventKind::Media(media));
+    }
+
+    /// Something that the reader of the report should know, and what to do about it.
+    pub fn warning(&self, text: String, advice: &str) {
+        self.recorder.record(EventKind::Warning(Warning { text, advice: advice.into() }));
     }
 
     /// The call failed at this peer.

@@ -1,1 +1,252 @@
-//! To come.
+//! The engine: arrivals, phases, deadlines, teardown. The only room that owns time.
+//!
+//! A run is: a directory for the record, the event stream and its writer, the signaling server, the browsers, then every
+//! call of the plan at its intended time, and at the end all of that taken down again, whichever way the end comes.
+
+mod call;
+mod environment;
+mod interrupt;
+mod phases;
+#[cfg(test)]
+mod testing;
+mod traffic;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::peer::Engines;
+use crate::peer::browser::{BrowserInfo, BrowserPool, Unavailable};
+use crate::plan::{CallPlan, Plan};
+use crate::record::{
+    EventKind, Health, Interval, Outcome, Record, Recorder, RunDirectory, RunStarted, Skip, WriteError, Writer,
+};
+use crate::signaling::{Endpoint, Identity, Limits, Server, ServerConfig};
+use call::Stage;
+use traffic::Traffic;
+
+/// How long after the preparations the load starts, so that every call's task waits for its time and none is late.
+const RUN_UP: Duration = Duration::from_millis(200);
+
+/// How long calls may take to hang up once the run is to end.
+const TEARDOWN: Duration = Duration::from_secs(20);
+
+/// Where the record goes, and who watches.
+pub struct Options {
+    /// The folder of all records, such as `reports`.
+    pub out: PathBuf,
+    /// The command line, for the record.
+    pub command: Vec<String>,
+    /// Is shown the record about four times per second.
+    pub observe: Box<dyn FnMut(&Record) + Send>,
+    /// Is told the run directory and the URL of the signaling server, once they are there.
+    pub announce: Box<dyn FnOnce(&Path, &Endpoint) + Send>,
+}
+
+/// A run that ended, one way or the other.
+#[derive(Debug)]
+pub struct Finished {
+    /// What happened.
+    pub record: Record,
+    /// Where it is.
+    pub directory: RunDirectory,
+}
+
+/// Why a run did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The record has nowhere to go.
+    #[error(transparent)]
+    Directory(#[from] WriteError),
+    /// The event stream has no writer.
+    #[error("the record's writer does not start: {0}")]
+    Writer(#[source] std::io::Error),
+}
+
+/// Runs a plan. Whatever happens once the record exists is in the record.
+pub async fn run(plan: Plan, options: Options) -> Result<Finished, RunError> {
+    let now = jiff::Timestamp::now();
+    let directory = RunDirectory::create(&options.out, &plan.name, now)?;
+    let events = directory.create_events()?;
+    let (recorder, stream) = Recorder::new();
+    let writer = Writer::start(events, stream, recorder.tallies(), options.observe).map_err(RunError::Writer)?;
+    recorder.record(EventKind::RunStarted(Box::new(RunStarted {
+        schema_version: RunStarted::SCHEMA_VERSION,
+        started_at: now.to_string(),
+        plan: plan.clone(),
+        environment: environment::describe(),
+        command: options.command,
+    })));
+
+    let cancel = CancellationToken::new();
+    let interrupt = interrupt::watch(cancel.clone());
+    let broken = writer.broken();
+    let outcome = tokio::select! {
+        outcome = perform(Arc::new(plan), &recorder, &directory, cancel.clone(), options.announce) => outcome,
+        () = broken.cancelled() => {
+            cancel.cancel();
+            Err("the record cannot be written".to_owned())
+        }
+    };
+    let outcome = match (interrupt.caught(), outcome) {
+        (Some(signal), _) => Outcome::Interrupted { signal: signal.to_owned() },
+        (None, Ok(())) => Outcome::Completed,
+        (None, Err(message)) => Outcome::Error { message },
+    };
+    recorder.record(EventKind::RunEnded { outcome });
+    drop(recorder);
+    let written = tokio::task::spawn_blocking(|| writer.finish()).await;
+    let record = written.map(|written| written.record).unwrap_or_default();
+    Ok(Finished { record, directory })
+}
+
+async fn perform(
+    plan: Arc<Plan>,
+    recorder: &Recorder,
+    directory: &RunDirectory,
+    cancel: CancellationToken,
+    announce: Box<dyn FnOnce(&Path, &Endpoint) + Send>,
+) -> Result<(), String> {
+    let (server, endpoint) = signaling(&plan, directory).await?;
+    announce(directory.path(), &endpoint);
+    let endpoint = Arc::new(endpoint);
+    let mut health = Health::start();
+
+    let executable = std::env::current_exe().map_err(|error| format!("this program's own path: {error}"))?;
+    let browsers = BrowserPool::new(executable);
+    let prepared = tokio::select! {
+        prepared = browsers.prepare(&plan, &endpoint) => prepared,
+        () = cancel.cancelled() => {
+            browsers.close().await;
+            return Ok(());
+        }
+    };
+    let calls = admit(&plan, &prepared, recorder);
+
+    let traffic = Traffic::default();
+    // What the preparations cost says nothing about the generator under load.
+    health.read();
+    let stage = Arc::new(Stage {
+        engines: Engines { send_lateness: health.send_lateness(), browsers },
+        endpoint,
+        recorder: recorder.clone(),
+        traffic: traffic.clone(),
+        load_start: Instant::now() + RUN_UP,
+        cancel: cancel.clone(),
+        plan,
+    });
+    let mut running = JoinSet::new();
+    for call in calls {
+        running.spawn(call::conduct(Arc::clone(&stage), call));
+    }
+    let broke = supervise(&mut running, &mut health, recorder, &traffic, &cancel).await;
+    stage.engines.browsers.close().await;
+    if let Some(server) = server {
+        server.shutdown().await;
+    }
+    broke.map_or(Ok(()), Err)
+}
+
+/// Waits for every call, recording the state of the run each second. Returns what broke, if anything did.
+async fn supervise(
+    running: &mut JoinSet<()>,
+    health: &mut Health,
+    recorder: &Recorder,
+    traffic: &Traffic,
+    cancel: &CancellationToken,
+) -> Option<String> {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    seconds.tick().await;
+    let mut broke = None;
+    let mut teardown_ends = None;
+    loop {
+        let give_up = async {
+            match teardown_ends {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ended = running.join_next() => match ended {
+                None => break,
+                Some(Ok(())) => {}
+                Some(Err(error)) => broke = Some(format!("a call's task broke: {error}")),
+            },
+            _ = seconds.tick() => interval(health, recorder, traffic),
+            () = cancel.cancelled(), if teardown_ends.is_none() => {
+                teardown_ends = Some(tokio::time::Instant::now() + TEARDOWN);
+            }
+            () = give_up => {
+                running.shutdown().await;
+                break;
+            }
+        }
+    }
+    interval(health, recorder, traffic);
+    broke
+}
+
+fn interval(health: &mut Health, recorder: &Recorder, traffic: &Traffic) {
+    let totals = traffic.totals();
+    let readings = health.read();
+    recorder.record(EventKind::Interval(Box::new(Interval {
+        peers: totals.peers,
+        send_bps: totals.send_bps,
+        recv_bps: totals.recv_bps,
+        health: readings.health,
+        health_histograms: readings.health_histograms,
+    })));
+}
+
+/// The server to use, started if it is the bundled one.
+async fn signaling(plan: &Plan, directory: &RunDirectory) -> Result<(Option<Server>, Endpoint), String> {
+    let signaling = &plan.signaling;
+    if let Some(url) = &signaling.url {
+        let ca = signaling.ca.as_deref().map(Path::new);
+        let endpoint = Endpoint::remote(url, ca).map_err(|error| error.to_string())?;
+        return Ok((None, endpoint));
+    }
+    let listen = signaling.listen.parse().map_err(|error| format!("[signaling] listen: {error}"))?;
+    let identity = Identity::generate(&[]).map_err(|error| error.to_string())?;
+    if let Some(ca) = identity.ca_pem() {
+        directory.write("ca.pem", ca).map_err(|error| error.to_string())?;
+    }
+    let config = ServerConfig { listen, identity, pages: crate::peer::browser::pages(), limits: Limits::default() };
+    let server = Server::start(config).await.map_err(|error| error.to_string())?;
+    let endpoint = server.endpoint();
+    Ok((Some(server), endpoint))
+}
+
+/// The calls that can be made; for the others, says what is missing.
+fn admit(
+    plan: &Plan,
+    prepared: &BTreeMap<String, Result<BrowserInfo, Unavailable>>,
+    recorder: &Recorder,
+) -> Vec<Arc<CallPlan>> {
+    let missing: Vec<_> = prepared.iter().filter_map(|(group, result)| Some((group, result.as_ref().err()?))).collect();
+    let mut left_out = vec![0; missing.len()];
+    let mut calls = Vec::with_capacity(plan.calls.len());
+    for call in &plan.calls {
+        let ends = [&call.offerer.group, &call.answerer.group];
+        match missing.iter().position(|(group, _)| ends.contains(group)) {
+            Some(index) => left_out[index] += 1,
+            None => calls.push(Arc::new(call.clone())),
+        }
+    }
+    for ((group, unavailable), calls) in missing.iter().zip(left_out) {
+        recorder.record(EventKind::Skipped(Skip {
+            what: (*group).clone(),
+            reason: unavailable.to_string(),
+            remedy: unavailable.remedy(),
+            optional: plan.group(group).is_some_and(|group| group.optional),
+            calls,
+        }));
+    }
+    calls
+}

@@ -1,1 +1,141 @@
-//! To come.
+//! The scenario format: TOML to plan, with every error at its place.
+//!
+//! A file is parsed into values that know where they were written; values of the command line and the environment take
+//! their place; the result is checked against the JSON Schema of the format, then for what a schema cannot say; and what
+//! is right is expanded to a [`Plan`]. A `plan.toml` of an earlier run takes the same way. Nothing here touches the
+//! network or a clock; only [`load_file`] reads files and the environment.
+
+mod check;
+mod error;
+mod explain;
+mod format;
+mod report;
+mod set;
+mod shape;
+mod source;
+mod topology;
+mod tree;
+mod units;
+
+use std::path::Path;
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use toml::Value;
+
+pub use error::{ScenarioError, ScenarioErrors};
+pub use explain::Setting;
+pub use format::{
+    Audio, Bulk, Calls, Data, DeadlineTable, GateRule, Health, Ice, Load, Media, Peers, Scenario, Server, Signaling,
+    Topology, TopologyKind, Video, Where,
+};
+pub use set::Overrides;
+pub use source::{Place, Source};
+pub use units::{Rate, Share, Size, Time, UnitError};
+
+pub(crate) use check::{check_credential, codec};
+pub(crate) use report::{Report, Surroundings};
+
+use crate::plan::{self, Plan};
+use tree::Tree;
+
+/// A scenario that is right in every respect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// What a run will do.
+    pub plan: Plan,
+    /// Every value of the scenario, given or defaulted, and where it comes from.
+    pub settings: Vec<Setting>,
+}
+
+/// Reads a scenario or plan file, and checks it against this machine's files and environment too.
+///
+/// # Errors
+///
+/// The file cannot be read, or something in it is wrong.
+pub fn load_file(path: &Path, overrides: &Overrides) -> Result<Loaded, ScenarioErrors> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let help = match error.kind() {
+            std::io::ErrorKind::NotFound => "check the path, or write a first scenario with `harness init`",
+            std::io::ErrorKind::InvalidData => "a scenario is a UTF-8 text",
+            _ => "check that it is a file that you may read",
+        };
+        let message = format!("cannot read {name}: {error}");
+        ScenarioErrors(vec![ScenarioError { message, place: None, help: Some(help.into()) }])
+    })?;
+    let has_variable = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let surroundings = Surroundings { has_variable: &has_variable, has_file: &|path| path.is_file() };
+    load_within(&name, &text, overrides, surroundings)
+}
+
+/// Reads a scenario or plan from its text; `path` is what errors call it. Whether the files and variables that it names
+/// exist is not looked at.
+///
+/// # Errors
+///
+/// Something in it is wrong; everything that can be found in one pass is reported.
+pub fn load(path: &str, text: &str, overrides: &Overrides) -> Result<Loaded, ScenarioErrors> {
+    load_within(path, text, overrides, Surroundings { has_variable: &|_| true, has_file: &|_| true })
+}
+
+fn load_within(
+    path: &str,
+    text: &str,
+    overrides: &Overrides,
+    surroundings: Surroundings<'_>,
+) -> Result<Loaded, ScenarioErrors> {
+    let mut tree = Tree::parse(path, text).map_err(|error| ScenarioErrors(vec![error]))?;
+    nothing_wrong(overrides.apply(&mut tree))?;
+    hide_secrets(&mut tree);
+    if tree.get("plan").is_some() {
+        return load_plan(&tree, surroundings);
+    }
+    let mut scenario: Scenario = decode(&tree, &Scenario::json_schema())?;
+    let mut report = Report::new(&tree, surroundings);
+    let base = Path::new(path).parent().unwrap_or_else(|| Path::new(""));
+    check::check(&mut scenario, base, &mut report);
+    nothing_wrong(report.errors())?;
+    let gate_place = |index: usize| tree.key_place(&format!("gate.{index}")).to_string();
+    let digest = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+    let plan = plan::expand(&scenario, path, digest, &gate_place);
+    Ok(Loaded { plan, settings: explain::settings(&scenario, &tree) })
+}
+
+fn load_plan(tree: &Tree, surroundings: Surroundings<'_>) -> Result<Loaded, ScenarioErrors> {
+    let plan: Plan = decode(tree, &schemars::schema_for!(Plan).to_value())?;
+    let mut report = Report::new(tree, surroundings);
+    plan::check(&plan, &mut report);
+    nothing_wrong(report.errors())?;
+    Ok(Loaded { settings: explain::settings(&plan, tree), plan })
+}
+
+/// The values as `T`, whose schema it is.
+fn decode<T: for<'de> Deserialize<'de>>(tree: &Tree, schema: &serde_json::Value) -> Result<T, ScenarioErrors> {
+    nothing_wrong(shape::check(schema, tree))?;
+    T::deserialize(Value::Table(tree.table.clone())).map_err(|error| {
+        let message = error.message().to_owned();
+        ScenarioErrors(vec![ScenarioError { message, place: Some(tree.key_place("")), help: None }])
+    })
+}
+
+/// A credential that is written out must not show in the excerpt of an error.
+fn hide_secrets(tree: &mut Tree) {
+    let Some(Value::Array(servers)) = tree.get("ice.servers") else { return };
+    let is_literal = |server: &Value| {
+        let credential = server.get("credential");
+        credential.is_some_and(|credential| credential.as_str().is_none_or(|text| check::variable(text).is_none()))
+    };
+    let literals: Vec<usize> = (0..servers.len()).filter(|&index| is_literal(&servers[index])).collect();
+    for index in literals {
+        tree.hide(&format!("ice.servers.{index}.credential"));
+    }
+}
+
+fn nothing_wrong(mut errors: Vec<ScenarioError>) -> Result<(), ScenarioErrors> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    errors.sort_by_key(|error| error.place.as_ref().map(|place| place.span.start));
+    Err(ScenarioErrors(errors))
+}

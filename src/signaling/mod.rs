@@ -2,6 +2,19 @@
 //!
 //! Knows nothing of media: descriptions and candidates pass through untouched.
 
+mod address;
+mod certificate;
+pub mod client;
+pub mod protocol;
+pub mod server;
+mod trust;
+
+use std::path::Path;
+
+pub use certificate::{CertificateError, Identity, hex};
+pub use client::{Client, ClientError};
+pub use server::{Limits, Page, Server, ServerConfig, ServerError};
+
 /// Where a signaling server is, and whom to trust there.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
@@ -15,4 +28,28 @@ pub struct Endpoint {
     pub leaf_sha256: Option<[u8; 32]>,
     /// SHA-256 of the leaf's SubjectPublicKeyInfo (DER), for pins of Chromium; absent for a publicly trusted server.
     pub spki_sha256: Option<[u8; 32]>,
+}
+
+impl Endpoint {
+    /// A server that somebody else runs, at a `wss://` URL. Clients trust the CA in the PEM file `ca`, or without it
+    /// what this machine trusts. Its certificate is not known before the first connection, so there are no pins.
+    ///
+    /// # Errors
+    ///
+    /// A `ca` that cannot be read or holds no certificate; a machine that trusts no CA. The URL is judged when a client
+    /// connects.
+    pub fn remote(url: &str, ca: Option<&Path>) -> Result<Self, CertificateError> {
+        let roots = match ca {
+            Some(path) => trust::roots_of_file(path)?,
+            None => trust::roots_of_system()?,
+        };
+        let authority = url.strip_prefix("wss://").unwrap_or(url).split(['/', '?']).next().unwrap_or_default();
+        Ok(Self {
+            url: url.to_owned(),
+            page_url: format!("https://{authority}/"),
+            tls: trust::client_config(roots)?,
+            leaf_sha256: None,
+            spki_sha256: None,
+        })
+    }
 }

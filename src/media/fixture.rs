@@ -1,0 +1,317 @@
+//! Fixtures: pre-encoded media that is sent in a loop, and that receivers compare with what arrives.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::bitstream::{self, Vp8Header, nal};
+use super::container;
+use crate::plan::VideoCodec;
+
+/// Why a fixture cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum FixtureError {
+    /// The file cannot be read.
+    #[error("media fixture {} cannot be read: {reason}; the directory must hold {wanted}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's message.
+        reason: String,
+        /// The name that is looked for, and what it must be.
+        wanted: &'static str,
+    },
+    /// The file does not hold what it should.
+    #[error("media fixture {} cannot be used: {reason}; fixtures/README.md says what is needed", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, as a clause.
+        reason: String,
+    },
+}
+
+/// An encoded frame.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Frame {
+    /// What a depacketizer gives back: a VP8 frame, or the NAL units of an H.264 access unit, each after a 4-byte start
+    /// code.
+    pub data: Bytes,
+    /// Whether it can be decoded without any other.
+    pub key: bool,
+}
+
+/// Pre-encoded video, at least one frame long, with a key frame first.
+#[derive(Debug)]
+pub struct VideoFixture {
+    codec: VideoCodec,
+    width: u32,
+    height: u32,
+    frames: Vec<Frame>,
+    positions: Positions,
+}
+
+impl VideoFixture {
+    /// The fixture of this codec: the built-in one, or `vp8.ivf` or `h264.h264` from a directory.
+    ///
+    /// The built-in ones are parsed once per process. A directory is read every time: load once and share.
+    ///
+    /// # Errors
+    ///
+    /// The file is missing, is not of the codec, or cannot be sent in a loop.
+    pub fn load(codec: VideoCodec, directory: Option<&Path>) -> Result<Arc<Self>, FixtureError> {
+        static VP8: OnceLock<Result<Arc<VideoFixture>, FixtureError>> = OnceLock::new();
+        static H264: OnceLock<Result<Arc<VideoFixture>, FixtureError>> = OnceLock::new();
+        let (name, wanted, built_in, bytes) = match codec {
+            VideoCodec::Vp8 => ("vp8.ivf", "vp8.ivf (VP8 in IVF)", &VP8, &include_bytes!("../../fixtures/vp8.ivf")[..]),
+            VideoCodec::H264 => {
+                ("h264.h264", "h264.h264 (Annex B)", &H264, &include_bytes!("../../fixtures/h264.h264")[..])
+            }
+        };
+        let parse = |path: PathBuf, file: Bytes| match Self::parse(codec, &file) {
+            Ok(fixture) => Ok(Arc::new(fixture)),
+            Err(reason) => Err(FixtureError::Invalid { path, reason }),
+        };
+        match directory {
+            Some(directory) => parse(directory.join(name), read(directory, name, wanted)?),
+            None => built_in.get_or_init(|| parse(Path::new("fixtures").join(name), Bytes::from_static(bytes))).clone(),
+        }
+    }
+
+    /// The codec.
+    pub fn codec(&self) -> VideoCodec {
+        self.codec
+    }
+
+    /// Width in pixels.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Height in pixels.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// The frames, in the order in which they are sent; the first is a key frame.
+    pub fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// Where in the fixture this frame is.
+    pub(super) fn position(&self, content: &[u8]) -> Position {
+        self.positions.of(content)
+    }
+
+    fn parse(codec: VideoCodec, file: &Bytes) -> Result<Self, String> {
+        let (frames, size) = match codec {
+            VideoCodec::Vp8 => vp8_frames(container::ivf_frames(file)?)?,
+            VideoCodec::H264 => h264_frames(container::annex_b_frames(file)?)?,
+        };
+        let first = frames.first().ok_or("it holds no frame")?;
+        if !first.key {
+            return Err("its first frame is not a key frame".into());
+        }
+        let (width, height) = size.ok_or("the size of the picture cannot be read")?;
+        let positions = Positions::new(frames.iter().map(|frame| &frame.data));
+        Ok(Self { codec, width, height, frames, positions })
+    }
+}
+
+type Frames = (Vec<Frame>, Option<(u32, u32)>);
+
+fn vp8_frames(data: Vec<Bytes>) -> Result<Frames, String> {
+    let (mut frames, mut size) = (Vec::with_capacity(data.len()), None);
+    for (index, data) in data.into_iter().enumerate() {
+        let header = Vp8Header::parse(&data).ok_or_else(|| format!("frame {index} is not a VP8 frame"))?;
+        if !header.shown {
+            return Err(format!("frame {index} is not shown (an alt-ref frame)"));
+        }
+        size = size.or(header.size);
+        frames.push(Frame { data, key: header.key });
+    }
+    Ok((frames, size))
+}
+
+fn h264_frames(data: Vec<Bytes>) -> Result<Frames, String> {
+    let (mut frames, mut size) = (Vec::with_capacity(data.len()), None);
+    for (index, data) in data.into_iter().enumerate() {
+        let mut key = false;
+        for unit in bitstream::nal_units(&data) {
+            match nal::kind(unit) {
+                nal::SPS => size = size.or_else(|| bitstream::sps_size(unit)),
+                nal::IDR => key = true,
+                nal::SLICE if bitstream::is_b_slice(unit) == Some(true) => {
+                    return Err(format!("frame {index} has a B slice, which cannot be sent in display order"));
+                }
+                _ => {}
+            }
+        }
+        frames.push(Frame { data, key });
+    }
+    Ok((frames, size))
+}
+
+/// Pre-encoded Opus audio, at least one packet long.
+#[derive(Debug)]
+pub struct AudioFixture {
+    packets: Vec<Bytes>,
+    duration: Duration,
+    positions: Positions,
+}
+
+impl AudioFixture {
+    /// The audio fixture: the built-in one, or `opus.ogg` from a directory.
+    ///
+    /// # Errors
+    ///
+    /// The file is missing, holds no Opus stream, or its packets differ in duration.
+    pub fn load(directory: Option<&Path>) -> Result<Arc<Self>, FixtureError> {
+        static OPUS: OnceLock<Result<Arc<AudioFixture>, FixtureError>> = OnceLock::new();
+        const NAME: &str = "opus.ogg";
+        let parse = |path: PathBuf, file: Bytes| match Self::parse(&file) {
+            Ok(fixture) => Ok(Arc::new(fixture)),
+            Err(reason) => Err(FixtureError::Invalid { path, reason }),
+        };
+        let built_in = || {
+            let file = Bytes::from_static(include_bytes!("../../fixtures/opus.ogg"));
+            parse(Path::new("fixtures").join(NAME), file)
+        };
+        match directory {
+            Some(directory) => parse(directory.join(NAME), read(directory, NAME, "opus.ogg (Opus in Ogg)")?),
+            None => OPUS.get_or_init(built_in).clone(),
+        }
+    }
+
+    /// The packets, in the order in which they are sent.
+    pub fn packets(&self) -> &[Bytes] {
+        &self.packets
+    }
+
+    /// The duration of the sound in each packet.
+    pub fn duration(&self) -> Duration {
+        self.duration
+    }
+
+    /// Where in the fixture this packet is.
+    pub(super) fn position(&self, content: &[u8]) -> Position {
+        self.positions.of(content)
+    }
+
+    fn parse(file: &Bytes) -> Result<Self, String> {
+        let packets = container::ogg_packets(file)?;
+        let mut duration = None;
+        for (index, packet) in packets.iter().enumerate() {
+            let this =
+                bitstream::opus_duration(packet).ok_or_else(|| format!("packet {index} is not an Opus packet"))?;
+            if *duration.get_or_insert(this) != this {
+                return Err(format!("packet {index} holds {this:?} of sound, unlike those before it"));
+            }
+        }
+        let duration = duration.ok_or("it holds no packet")?;
+        let positions = Positions::new(packets.iter());
+        Ok(Self { packets, duration, positions })
+    }
+}
+
+fn read(directory: &Path, name: &str, wanted: &'static str) -> Result<Bytes, FixtureError> {
+    let path = directory.join(name);
+    match std::fs::read(&path) {
+        Ok(file) => Ok(file.into()),
+        Err(error) => Err(FixtureError::Unreadable { path, reason: error.to_string(), wanted }),
+    }
+}
+
+/// Where a piece of content is in a fixture.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Position {
+    /// At this index only.
+    At(usize),
+    /// At more than one index, such as the frames of a still picture.
+    Several,
+    /// Nowhere.
+    Nowhere,
+}
+
+#[derive(Debug)]
+struct Positions(HashMap<Bytes, Position>);
+
+impl Positions {
+    fn new<'a>(contents: impl Iterator<Item = &'a Bytes>) -> Self {
+        let mut positions = HashMap::new();
+        for (index, content) in contents.enumerate() {
+            positions
+                .entry(content.clone())
+                .and_modify(|position| *position = Position::Several)
+                .or_insert(Position::At(index));
+        }
+        Self(positions)
+    }
+
+    fn of(&self, content: &[u8]) -> Position {
+        self.0.get(content).copied().unwrap_or(Position::Nowhere)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_video_is_as_its_readme_says() {
+        for codec in [VideoCodec::Vp8, VideoCodec::H264] {
+            let fixture = VideoFixture::load(codec, None).unwrap();
+            assert_eq!((fixture.width(), fixture.height(), fixture.frames().len()), (640, 360, 60));
+            assert!(fixture.frames().iter().enumerate().all(|(index, frame)| frame.key == (index == 0)));
+            for (index, frame) in fixture.frames().iter().enumerate() {
+                assert_eq!(fixture.position(&frame.data), Position::At(index), "frames can be told apart");
+            }
+            assert_eq!(fixture.position(b"else"), Position::Nowhere);
+        }
+    }
+
+    #[test]
+    fn every_h264_frame_carries_its_number() {
+        let fixture = VideoFixture::load(VideoCodec::H264, None).unwrap();
+        for (index, frame) in fixture.frames().iter().enumerate() {
+            let sei = bitstream::nal_units(&frame.data).find(|unit| nal::kind(unit) == nal::SEI).unwrap();
+            assert!(sei[..sei.len() - 1].ends_with(format!("frame {index:04}").as_bytes()));
+        }
+    }
+
+    #[test]
+    fn the_built_in_audio_has_packets_of_20_ms() {
+        let fixture = AudioFixture::load(None).unwrap();
+        assert_eq!((fixture.packets().len(), fixture.duration()), (100, Duration::from_millis(20)));
+    }
+
+    #[test]
+    fn unusable_files_are_named_with_the_reason() {
+        let directory = tempfile::tempdir().unwrap();
+        let load = |codec| VideoFixture::load(codec, Some(directory.path())).unwrap_err().to_string();
+        assert!(load(VideoCodec::Vp8).contains("the directory must hold vp8.ivf"));
+
+        std::fs::write(directory.path().join("vp8.ivf"), b"RIFF....").unwrap();
+        assert!(load(VideoCodec::Vp8).contains("not an IVF file"));
+
+        let mut vp9 = include_bytes!("../../fixtures/vp8.ivf").to_vec();
+        vp9[8..12].copy_from_slice(b"VP90");
+        std::fs::write(directory.path().join("vp8.ivf"), &vp9).unwrap();
+        assert!(load(VideoCodec::Vp8).contains("codec is VP90, not VP80"));
+
+        let vp8 = &include_bytes!("../../fixtures/vp8.ivf")[..];
+        let second = 32 + 12 + u32::from_le_bytes(vp8[32..36].try_into().unwrap()) as usize;
+        std::fs::write(directory.path().join("vp8.ivf"), [&vp8[..32], &vp8[second..]].concat()).unwrap();
+        assert!(load(VideoCodec::Vp8).contains("first frame is not a key frame"));
+
+        std::fs::write(directory.path().join("vp8.ivf"), &vp8[..vp8.len() - 1]).unwrap();
+        assert!(load(VideoCodec::Vp8).contains("ends within frame 59"));
+
+        std::fs::write(directory.path().join("h264.h264"), vp8).unwrap();
+        load(VideoCodec::H264);
+        assert!(AudioFixture::load(Some(directory.path())).unwrap_err().to_string().contains("opus.ogg"));
+    }
+}

@@ -1,0 +1,258 @@
+//! The receiver of a video stream.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rtc::shared::marshal::MarshalSize;
+
+use super::assemble::{self, Assembled, Assembler};
+use super::playout::Playout;
+use super::reorder::{Ordered, Reorder};
+use super::sequence::{Arrival, Jitter, Rate, Sequence};
+use crate::media::Packet;
+use crate::media::fixture::{Position, VideoFixture};
+use crate::media::send::VIDEO_CLOCK;
+use crate::plan::VideoCodec;
+
+/// Packets may come this much before the first one that arrived, if that is not the beginning of a frame.
+const EARLIER: u64 = 16;
+
+/// What was received of a video stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VideoReport {
+    /// Frames of which at least a part arrived: the sum of the next four.
+    pub frames: u64,
+    /// Frames that are what was sent: equal to a frame of the fixture and in its order or, without a fixture, complete and
+    /// well-formed.
+    pub intact: u64,
+    /// Frames that lack a part or are malformed.
+    pub damaged: u64,
+    /// Complete frames that are not in the fixture.
+    pub foreign: u64,
+    /// Frames of the fixture that came out of its order although nothing was lost.
+    pub misplaced: u64,
+    /// Intact frames that are key frames.
+    pub key_frames: u64,
+    /// Width in pixels, as the latest intact key frame says.
+    pub width: Option<u32>,
+    /// Height in pixels, as the latest intact key frame says.
+    pub height: Option<u32>,
+    /// RTP packets received, each counted once.
+    pub packets: u64,
+    /// RTP packets expected and never received (RFC 3550, A.3); recovered ones are not lost.
+    pub lost: u64,
+    /// RTP packets received again.
+    pub duplicates: u64,
+    /// Bytes of all RTP headers and payloads received.
+    pub bytes: u64,
+    /// Bytes of RTP payloads, each packet counted once.
+    pub payload_bytes: u64,
+    /// Interarrival jitter in milliseconds (RFC 3550, 6.4.1), as it stands now.
+    pub jitter_ms: Option<f64>,
+    /// Intact frames per second from the first to the last.
+    pub rate: Option<f64>,
+    /// How often the picture froze: a time between two decodable frames of more than three times the average of the last
+    /// 30, and more than 150 ms above it (W3C webrtc-stats, `freezeCount`).
+    pub freezes: u64,
+    /// The sum of the times of freezes (W3C webrtc-stats, `totalFreezesDuration`). The end of the stream is not a freeze.
+    pub freeze_time: Duration,
+    /// How often [`VideoReceiver::needs_key_frame`] asked for one.
+    pub key_frames_requested: u64,
+}
+
+/// Receives and verifies a video stream.
+///
+/// Frames count from the first that is seen to begin: what precedes it belongs to a frame that began before the receiver
+/// listened. A packet that is missing is waited for, for half a second or 2048 packets.
+#[derive(Debug)]
+pub struct VideoReceiver {
+    sequence: Sequence,
+    jitter: Jitter,
+    reorder: Reorder,
+    assembler: Assembler,
+    judge: Judge,
+    first_packet: Option<Instant>,
+    bytes: u64,
+    payload_bytes: u64,
+}
+
+impl VideoReceiver {
+    /// A receiver of a stream whose sender sends `expected`, or anything that is well-formed if `None`.
+    pub fn new(codec: VideoCodec, expected: Option<Arc<VideoFixture>>) -> Self {
+        Self {
+            sequence: Sequence::new(),
+            jitter: Jitter::new(VIDEO_CLOCK),
+            reorder: Reorder::default(),
+            assembler: Assembler::new(codec),
+            judge: Judge { codec, expected, position: None, counts: Counts::default(), playout: Playout::default() },
+            first_packet: None,
+            bytes: 0,
+            payload_bytes: 0,
+        }
+    }
+
+    /// Takes a packet that arrived at `now`.
+    pub fn handle(&mut self, packet: &Packet, now: Instant) {
+        self.bytes += (packet.header.marshal_size() + packet.payload.len()) as u64;
+        if self.first_packet.is_none() {
+            self.first_packet = Some(now);
+            self.judge.playout.begin(now);
+        }
+        let arrival = self.sequence.note(packet.header.sequence_number);
+        if let Arrival::New(number) | Arrival::Restarted(number) = arrival {
+            self.payload_bytes += packet.payload.len() as u64;
+            self.jitter.note(number, packet.header.timestamp, now);
+            let (assembler, judge) = (&mut self.assembler, &mut self.judge);
+            let begins = assembler.begins_frame(&packet.payload);
+            let mut release = |packet: Ordered| assembler.push(&packet, |frame| judge.frame(&frame));
+            if let Arrival::Restarted(number) = arrival {
+                self.reorder.restart(number, &mut release);
+            }
+            self.reorder.start_at(if begins { number } else { number - EARLIER });
+            let (timestamp, marker) = (packet.header.timestamp, packet.header.marker);
+            let ordered = Ordered { timestamp, marker, payload: packet.payload.clone(), at: now, after_gap: false };
+            self.reorder.insert(number, ordered, &mut release);
+        }
+        self.expire(now);
+    }
+
+    /// Whether the owner should send a PLI (RFC 4585) now: the picture cannot be decoded without a key frame. Asks again
+    /// after 500 ms, then with doubled patience up to 4 s. To be called regularly, also when no packet arrives.
+    pub fn needs_key_frame(&mut self, now: Instant) -> bool {
+        self.expire(now);
+        self.judge.playout.needs_key_frame(now)
+    }
+
+    /// When the first packet arrived.
+    pub fn first_packet(&self) -> Option<Instant> {
+        self.first_packet
+    }
+
+    /// When the first frame was complete that can be decoded.
+    pub fn first_frame(&self) -> Option<Instant> {
+        self.judge.playout.first()
+    }
+
+    /// Gives up what is still missing, at the end of the stream and before the last report.
+    pub fn finish(&mut self) {
+        let (assembler, judge) = (&mut self.assembler, &mut self.judge);
+        self.reorder.finish(|packet| assembler.push(&packet, |frame| judge.frame(&frame)));
+        assembler.finish(|frame| judge.frame(&frame));
+    }
+
+    /// What was received so far. Frames behind a packet that is still waited for are not in it.
+    pub fn report(&self) -> VideoReport {
+        let Judge { counts, playout, .. } = &self.judge;
+        VideoReport {
+            frames: counts.intact + counts.damaged + counts.foreign + counts.misplaced,
+            intact: counts.intact,
+            damaged: counts.damaged,
+            foreign: counts.foreign,
+            misplaced: counts.misplaced,
+            key_frames: counts.key_frames,
+            width: counts.size.map(|(width, _)| width),
+            height: counts.size.map(|(_, height)| height),
+            packets: self.sequence.received(),
+            lost: self.sequence.lost(),
+            duplicates: self.sequence.duplicates(),
+            bytes: self.bytes,
+            payload_bytes: self.payload_bytes,
+            jitter_ms: self.jitter.milliseconds(),
+            rate: counts.rate.per_second(),
+            freezes: playout.freezes(),
+            freeze_time: playout.frozen(),
+            key_frames_requested: playout.requests(),
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let (assembler, judge) = (&mut self.assembler, &mut self.judge);
+        self.reorder.expire(now, |packet| assembler.push(&packet, |frame| judge.frame(&frame)));
+    }
+}
+
+/// Says of each frame whether it is what was sent.
+#[derive(Debug)]
+struct Judge {
+    codec: VideoCodec,
+    expected: Option<Arc<VideoFixture>>,
+    /// Where in the fixture the last frame was, if that is certain.
+    position: Option<usize>,
+    counts: Counts,
+    playout: Playout,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    intact: u64,
+    damaged: u64,
+    foreign: u64,
+    misplaced: u64,
+    key_frames: u64,
+    size: Option<(u32, u32)>,
+    rate: Rate,
+}
+
+enum Verdict {
+    Intact { key: bool, size: Option<(u32, u32)> },
+    Damaged,
+    Foreign,
+    Misplaced,
+}
+
+impl Judge {
+    fn frame(&mut self, frame: &Assembled<'_>) {
+        let verdict = match self.expected.clone() {
+            Some(fixture) => self.compare(&fixture, frame),
+            None => match assemble::parse(self.codec, frame.content) {
+                Some(parsed) if frame.complete => Verdict::Intact { key: parsed.key, size: parsed.size },
+                _ => Verdict::Damaged,
+            },
+        };
+        let counts = &mut self.counts;
+        match verdict {
+            Verdict::Intact { key, size } => {
+                counts.intact += 1;
+                counts.key_frames += u64::from(key);
+                counts.size = size.or(counts.size);
+                counts.rate.note(frame.at);
+                // What was lost before a frame that is not a key frame may be what it refers to.
+                self.playout.frame(key, key || !frame.after_gap, frame.at);
+                return;
+            }
+            Verdict::Damaged => counts.damaged += 1,
+            Verdict::Foreign => counts.foreign += 1,
+            Verdict::Misplaced => counts.misplaced += 1,
+        }
+        self.playout.frame(false, false, frame.at);
+    }
+
+    /// The next frame of the fixture, its first one (a key frame on request), or, after a loss, any.
+    fn compare(&mut self, fixture: &VideoFixture, frame: &Assembled<'_>) -> Verdict {
+        let frames = fixture.frames();
+        let next = self.position.map(|position| (position + 1) % frames.len());
+        let (position, in_order) = match next {
+            // Almost always so, and much cheaper than the search.
+            Some(next) if frames[next].data == frame.content => (Some(next), true),
+            _ => match fixture.position(frame.content) {
+                Position::At(index) => (Some(index), index == 0 || next.is_none() || frame.after_gap),
+                Position::Several => (None, next.is_none() || frame.after_gap),
+                Position::Nowhere => {
+                    self.position = None;
+                    // After a loss an H.264 payload cannot tell whether its frame begins with it (RFC 6184).
+                    let complete = frame.complete && !(frame.after_gap && self.codec == VideoCodec::H264);
+                    return if complete { Verdict::Foreign } else { Verdict::Damaged };
+                }
+            },
+        };
+        self.position = position;
+        if !in_order {
+            return Verdict::Misplaced;
+        }
+        let key = position.is_some_and(|index| frames[index].key);
+        Verdict::Intact { key, size: key.then_some((fixture.width(), fixture.height())) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! What is asked of a browser when its session begins: flags, preferences, and whom to trust.
+
+use std::io::{Cursor, Write};
+use std::net::UdpSocket;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Map, Value, json};
+use zip::write::SimpleFileOptions;
+
+use super::session::{PAGE_DEADLINE, SCRIPT_DEADLINE};
+use crate::plan::Engine;
+use crate::signaling::Endpoint;
+
+/// The capabilities of a new session (W3C WebDriver, section 7), with `binary` in place of the driver's own choice.
+///
+/// # Errors
+///
+/// When the profile that carries the pin of Firefox cannot be packed, or the page's address is not a URL with a host.
+pub(super) fn capabilities(
+    engine: Engine,
+    binary: Option<&Path>,
+    endpoint: &Endpoint,
+) -> Result<Map<String, Value>, String> {
+    let mut options = match engine {
+        Engine::Firefox => firefox(endpoint)?,
+        _ => chromium(endpoint),
+    };
+    if let Some(binary) = binary {
+        options.insert("binary".into(), json!(binary));
+    }
+    let (name, key) = match engine {
+        Engine::Firefox => ("firefox", "moz:firefoxOptions"),
+        _ => ("chrome", "goog:chromeOptions"),
+    };
+    let mut capabilities = Map::new();
+    capabilities.insert("browserName".into(), json!(name));
+    capabilities.insert("acceptInsecureCerts".into(), json!(false));
+    // The driver gives up a little before this side does, so that the session survives a tab that hangs.
+    let (script, page) = (SCRIPT_DEADLINE.as_millis() as u64, PAGE_DEADLINE.as_millis() as u64);
+    capabilities.insert("timeouts".into(), json!({"script": script, "pageLoad": page, "implicit": 0}));
+    capabilities.insert(key.into(), Value::Object(options));
+    Ok(capabilities)
+}
+
+/// Whether there is a route beyond this machine. Nothing is sent.
+pub(crate) fn has_route() -> bool {
+    // Addresses for documentation (RFC 5737, RFC 3849): only a default route leads there.
+    [("0.0.0.0:0", "192.0.2.255:9"), ("[::]:0", "[2001:db8::9]:9")]
+        .iter()
+        .any(|(local, remote)| UdpSocket::bind(local).and_then(|socket| socket.connect(remote)).is_ok())
+}
+
+fn chromium(endpoint: &Endpoint) -> Map<String, Value> {
+    let mut args: Vec<String> = [
+        "--headless",
+        // Only the harness's own page is ever loaded, and containers seldom allow the sandbox its namespaces.
+        "--no-sandbox",
+        // Containers tend to have 64 MB of /dev/shm, with which tabs crash.
+        "--disable-dev-shm-usage",
+        "--disable-gpu",
+        "--no-first-run",
+        // No traffic but the page's own.
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        // Media without a device, and without a person who allows it.
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        "--autoplay-policy=no-user-gesture-required",
+        // Host candidates show their address in place of an mDNS name that nobody resolves.
+        "--disable-features=WebRtcHideLocalIpsWithMdns",
+        // A window in the background runs as fast as one in front.
+        "--disable-background-timer-throttling",
+        "--disable-renderer-backgrounding",
+        "--disable-backgrounding-occluded-windows",
+    ]
+    .map(String::from)
+    .into();
+    if !has_route() {
+        // On a machine without a network the loopback address is the only one.
+        args.push("--allow-loopback-in-peer-connection".into());
+    }
+    if let Some(pin) = endpoint.spki_sha256 {
+        args.push(format!("--ignore-certificate-errors-spki-list={}", BASE64_STANDARD.encode(pin)));
+    }
+    Map::from_iter([("args".to_owned(), json!(args))])
+}
+
+fn firefox(endpoint: &Endpoint) -> Result<Map<String, Value>, String> {
+    let preferences = json!({
+        // Media without a device, and without a person who allows it.
+        "media.navigator.streams.fake": true,
+        "media.navigator.permission.disabled": true,
+        "media.autoplay.default": 0,
+        "media.autoplay.blocking_policy": 0,
+        // Host candidates show their address in place of an mDNS name that nobody resolves.
+        "media.peerconnection.ice.obfuscate_host_addresses": false,
+        // A window in the background runs as fast as one in front.
+        "dom.min_background_timeout_value": 4,
+        "dom.min_background_timeout_value_without_budget_throttling": 4,
+        "dom.timeout.enable_budget_timer_throttling": false,
+        "dom.timeout.throttling_delay": -1,
+        // Instants to 20 µs in place of 1 ms.
+        "privacy.reduceTimerPrecision": false,
+        // No traffic but the page's own.
+        "media.gmp-manager.updateEnabled": false,
+        "media.gmp-provider.enabled": false,
+        "network.captive-portal-service.enabled": false,
+        "network.connectivity-service.enabled": false,
+    });
+    let mut options = Map::from_iter([("args".to_owned(), json!(["-headless"])), ("prefs".to_owned(), preferences)]);
+    if let Some(pin) = endpoint.leaf_sha256 {
+        options.insert("profile".into(), json!(profile(&cert_override(&endpoint.page_url, &pin)?)?));
+    }
+    Ok(options)
+}
+
+/// The line of `cert_override.txt` that pins `sha256` as the certificate of the server at `url`.
+fn cert_override(url: &str, sha256: &[u8; 32]) -> Result<String, String> {
+    let uri: axum::http::Uri = url.parse().map_err(|error| format!("{url} is not a URL: {error}"))?;
+    let host = uri.host().ok_or_else(|| format!("{url} names no host"))?;
+    let port = uri.port_u16().unwrap_or(443);
+    let fingerprint: Vec<String> = sha256.iter().map(|byte| format!("{byte:02X}")).collect();
+    // Host, port and origin attributes (none); the object identifier of SHA-256; the fingerprint.
+    Ok(format!("{host}:{port}:\tOID.2.16.840.1.101.3.4.2.1\t{}\t\n", fingerprint.join(":")))
+}
+
+/// A profile that holds nothing else, as a base64 ZIP archive.
+fn profile(cert_override: &str) -> Result<String, String> {
+    let stored = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    let packed = archive
+        .start_file("cert_override.txt", stored)
+        .and_then(|()| Ok(archive.write_all(cert_override.as_bytes())?))
+        .and_then(|()| archive.finish());
+    let bytes = packed.map_err(|error| format!("the profile for Firefox cannot be packed: {error}"))?;
+    Ok(BASE64_STANDARD.encode(bytes.into_inner()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_override_names_host_port_and_fingerprint() {
+        let line = cert_override("https://127.0.0.1:8443/", &[0xab; 32]).unwrap();
+        assert!(line.starts_with("127.0.0.1:8443:\tOID.2.16.840.1.101.3.4.2.1\tAB:AB:"), "{line}");
+        assert!(cert_override("https://example.org/", &[0; 32]).unwrap().starts_with("example.org:443:"));
+        assert!(cert_override("/harness/", &[0; 32]).is_err());
+    }
+}

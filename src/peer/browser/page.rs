@@ -1,0 +1,160 @@
+//! The page that a browser peer runs, and what it says.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::peer::PeerContext;
+use crate::plan::{BrowserSource, IceTransportPolicy, Role};
+use crate::record::{Mark, MediaKind, Phase};
+
+/// Where the page lies on the server, relative to its root.
+pub(super) const PATH: &str = "harness/index.html";
+
+/// What a call of the page's `poll` returns.
+#[derive(Debug, Deserialize)]
+pub(super) struct Polled {
+    /// Instants that were passed since the last time, in milliseconds of the page's clock.
+    pub(super) marks: Vec<(Mark, f64)>,
+    /// What is worth knowing, since the last time.
+    pub(super) warnings: Vec<String>,
+    /// What went wrong.
+    pub(super) error: Option<Problem>,
+    /// The steps that are done.
+    pub(super) reached: Vec<Step>,
+    /// Where the peer is in its call.
+    pub(super) phase: Phase,
+    /// What it waits for.
+    pub(super) waiting: String,
+    /// Round trips of echo messages since the last time, in milliseconds.
+    pub(super) latencies: Vec<f64>,
+    /// The round trip of a ping on the signaling connection, in milliseconds.
+    pub(super) signaling_rtt: Option<f64>,
+    /// The data channels.
+    pub(super) data: Data,
+}
+
+/// What went wrong in the page.
+#[derive(Debug, Deserialize)]
+pub(super) struct Problem {
+    pub(super) phase: Phase,
+    pub(super) reason: String,
+}
+
+/// A step that the peer waits for.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Step {
+    /// There is a media source.
+    Prepared,
+    /// The peer is in its room.
+    Joined,
+    /// The connection and the data channel are up.
+    Connected,
+    /// First media of every kind has arrived.
+    FirstMedia,
+}
+
+/// What a call of the page's `stats` or `stop` returns.
+#[derive(Debug, Deserialize)]
+pub(super) struct Reading {
+    /// RTCStats dictionaries.
+    pub(super) stats: Vec<Value>,
+    /// The data channels.
+    pub(super) data: Data,
+}
+
+/// What the page counts of its data channels.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Data {
+    pub(super) echo: Option<Channel>,
+    pub(super) bulk: Option<Channel>,
+}
+
+/// What the page counts of a data channel; the offerer sends, the answerer receives.
+#[derive(Debug, Deserialize)]
+pub(super) struct Channel {
+    /// Messages sent, by the offerer.
+    pub(super) sent: Option<u64>,
+    /// Messages that came back unchanged, at the offerer of an echo channel.
+    pub(super) replies: Option<u64>,
+    /// Messages received, by the answerer.
+    pub(super) received: Option<u64>,
+    /// Messages that are not as they should be.
+    pub(super) wrong: Option<u64>,
+    /// User bytes received, by the answerer of a bulk channel.
+    pub(super) bytes: Option<u64>,
+    /// When the first of them arrived, in milliseconds of the page's clock.
+    pub(super) first: Option<f64>,
+    /// When the last of them arrived.
+    pub(super) last: Option<f64>,
+}
+
+/// Whether this peer receives media of this kind in its call.
+pub(super) fn receives(context: &PeerContext, kind: MediaKind) -> bool {
+    let PeerContext { plan, group, call, role, .. } = context;
+    let other = match role {
+        Role::Offerer => &call.answerer,
+        Role::Answerer => &call.offerer,
+    };
+    let offered = plan.group(&other.group).is_none_or(|other| other.direction.sends());
+    let planned = match kind {
+        MediaKind::Audio => plan.media_of(call).audio,
+        MediaKind::Video => plan.media_of(call).video.is_some(),
+        MediaKind::DataEcho => return plan.media_of(call).data.is_some(),
+        MediaKind::DataBulk => {
+            let bulk = plan.media_of(call).data.as_ref().is_some_and(|data| data.bulk.is_some());
+            return bulk && *role == Role::Answerer;
+        }
+    };
+    planned && offered && group.direction.receives()
+}
+
+/// What the page is told of its call.
+///
+/// # Errors
+///
+/// When a TURN password names a variable that is not in the environment.
+pub(super) fn config(context: &PeerContext) -> Result<Value, String> {
+    let PeerContext { plan, group, call, role, signaling, .. } = context;
+    let media = |kind| json!({"send": group.direction.sends(), "receive": receives(context, kind)});
+    let video = plan.media_of(call).video.as_ref().map(|video| {
+        let mut stream = media(MediaKind::Video);
+        stream["codec"] = json!(video.codec.mime_type());
+        stream
+    });
+    let source = group.browser.as_ref().map_or_else(BrowserSource::default, |browser| browser.source);
+    let servers = plan.ice.servers.iter().map(|server| {
+        let mut dictionary = json!({"urls": server.urls});
+        if let Some(username) = &server.username {
+            dictionary["username"] = json!(username);
+        }
+        if let Some(credential) = &server.credential {
+            dictionary["credential"] = json!(secret(credential)?);
+        }
+        Ok(dictionary)
+    });
+    Ok(json!({
+        "url": signaling.url,
+        "room": call.room,
+        "role": role,
+        "ice_servers": servers.collect::<Result<Vec<_>, String>>()?,
+        "ice_policy": match plan.ice.policy {
+            IceTransportPolicy::All => "all",
+            IceTransportPolicy::Relay => "relay",
+        },
+        "source": source,
+        "audio": plan.media_of(call).audio.then(|| media(MediaKind::Audio)),
+        "video": video,
+        "data": plan.media_of(call).data,
+    }))
+}
+
+/// The text itself, or the variable of the environment that a `${NAME}` names.
+fn secret(text: &str) -> Result<String, String> {
+    match text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
+        Some(name) => std::env::var(name).map_err(|_| {
+            format!("the environment has no variable {name}, which a TURN password of the scenario names")
+        }),
+        None => Ok(text.to_owned()),
+    }
+}

@@ -1,0 +1,282 @@
+//! A browser's tab as a peer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+use super::clock::Clock;
+use super::page::{self, Data, Polled, Reading, Step};
+use super::pool::Browser;
+use super::report;
+use super::session::{SessionError, Tab};
+use super::stats::Stats;
+use crate::peer::{Peer, PeerContext, Sent, Snapshot};
+use crate::record::{Failure, Mark, Metric, Phase};
+
+/// How often the page is asked whether it is done. Its instants are its own, so that this adds nothing to them.
+const POLL: Duration = Duration::from_millis(30);
+/// How often the page's clock is asked for the time.
+const CLOCK_PROBES: u32 = 8;
+/// An error of the clock beyond this is told.
+const CLOCK_TOLERANCE: Duration = Duration::from_millis(5);
+/// How long hanging up may take.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(3);
+/// How long what is under way may take to arrive after the senders have stopped.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(3);
+
+/// One end of one call, in a tab.
+pub(super) struct BrowserPeer {
+    pub(super) context: PeerContext,
+    browser: Arc<Browser>,
+    tab: Option<Tab>,
+    clock: Clock,
+    phase: Phase,
+    waiting: String,
+    reached: Vec<Step>,
+    signaling_rtt: Option<f64>,
+    pub(super) instants: Instants,
+    /// The latest statistics, and the first after media began.
+    pub(super) latest: Stats,
+    first: Option<Stats>,
+    pub(super) data: Data,
+}
+
+/// Instants that reports count from, in milliseconds of the page's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Instants {
+    pub(super) connected: Option<f64>,
+    pub(super) first_rtp: Option<f64>,
+    pub(super) first_frame: Option<f64>,
+}
+
+impl BrowserPeer {
+    /// Makes a peer of a tab that has loaded the page; returns once it has its media source.
+    pub(super) async fn prepare(context: PeerContext, browser: Arc<Browser>, tab: Tab) -> Result<Self, Failure> {
+        let config = page::config(&context).map_err(|reason| context.failure(Phase::Start, reason))?;
+        let clock = read_clock(&tab).await;
+        let clock = clock.map_err(|error| context.failure(Phase::Start, browser.explain(&error)))?;
+        let mut peer = Self {
+            context,
+            browser,
+            tab: Some(tab),
+            clock,
+            phase: Phase::Start,
+            waiting: "the media source".into(),
+            reached: Vec::new(),
+            signaling_rtt: None,
+            instants: Instants::default(),
+            latest: Stats::default(),
+            first: None,
+            data: Data::default(),
+        };
+        let uncertainty = peer.clock.uncertainty();
+        if uncertainty > CLOCK_TOLERANCE {
+            peer.context.recorder.warning(
+                format!(
+                    "the clock of {} is known to ±{:.1} ms only: its instants are that uncertain against those of \
+                     other peers; its own durations are exact",
+                    peer.context.recorder.peer(),
+                    uncertainty.as_secs_f64() * 1e3
+                ),
+                "give the browsers a less loaded machine",
+            );
+        }
+        peer.call::<Value>("prepare", vec![config]).await?;
+        peer.wait_for(Step::Prepared, peer.context.plan.deadlines.start_us).await?;
+        Ok(peer)
+    }
+
+    /// Calls a function of the page.
+    async fn call<T: DeserializeOwned>(&mut self, function: &str, args: Vec<Value>) -> Result<T, Failure> {
+        let Some(tab) = &self.tab else {
+            return Err(self.fail("the peer has left its call"));
+        };
+        match tab.call(function, args).await {
+            Ok(value) => serde_json::from_value(value)
+                .map_err(|error| self.fail(format!("the page answers {function} with something else: {error}"))),
+            Err(error) => {
+                if matches!(error, SessionError::Gone(_)) {
+                    self.browser.settle().await;
+                }
+                Err(self.fail(self.browser.explain(&error)))
+            }
+        }
+    }
+
+    fn fail(&self, reason: impl Into<String>) -> Failure {
+        self.context.failure(self.phase, reason)
+    }
+
+    /// Takes over what the page has to say.
+    async fn poll(&mut self) -> Result<(), Failure> {
+        let polled: Polled = self.call("poll", Vec::new()).await?;
+        let recorder = &self.context.recorder;
+        for (mark, at) in polled.marks {
+            recorder.mark_at(self.clock.instant(at), mark);
+            match mark {
+                Mark::Connected => self.instants.connected = Some(at),
+                Mark::FirstRtp => self.instants.first_rtp = Some(at),
+                Mark::FirstFrame => self.instants.first_frame = Some(at),
+                _ => {}
+            }
+        }
+        for text in polled.warnings {
+            recorder.warning(format!("{}: {text}", recorder.peer()), "see the raw statistics of the peer");
+        }
+        for latency in polled.latencies {
+            recorder.sample(Metric::DataChannelLatencyMs, latency);
+        }
+        if let (Some(rtt), None) = (polled.signaling_rtt, self.signaling_rtt) {
+            recorder.sample(Metric::SignalingRttMs, rtt);
+            self.signaling_rtt = Some(rtt);
+        }
+        (self.phase, self.waiting, self.reached, self.data) =
+            (polled.phase, polled.waiting, polled.reached, polled.data);
+        match polled.error {
+            Some(problem) => Err(self.context.failure(problem.phase, problem.reason)),
+            None => Ok(()),
+        }
+    }
+
+    /// Polls until a step is done.
+    async fn wait_for(&mut self, step: Step, deadline_us: u64) -> Result<(), Failure> {
+        let begun = Instant::now();
+        let deadline = Duration::from_micros(deadline_us);
+        loop {
+            self.poll().await?;
+            if self.reached.contains(&step) {
+                return Ok(());
+            }
+            if begun.elapsed() >= deadline {
+                let seconds = deadline.as_secs_f64();
+                return Err(self.fail(format!("after {seconds} s still waiting for {}", self.waiting)));
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    async fn read(&mut self, function: &str) -> Result<Stats, Failure> {
+        let reading: Reading = self.call(function, Vec::new()).await?;
+        self.data = reading.data;
+        Ok(Stats(reading.stats))
+    }
+
+    /// Reads statistics until what was under way when the senders stopped has arrived.
+    async fn settle(&mut self, sent: Option<&Sent>) -> Result<(), Failure> {
+        let begun = Instant::now();
+        let mut seen = None;
+        loop {
+            self.latest = self.read("stats").await?;
+            let count = self.latest.sum("inbound-rtp", &["packetsReceived"]);
+            let progress = (count, self.latest.sum("inbound-rtp", &["framesDecoded"]), report::outstanding(self, sent));
+            let quiet = seen.replace(progress) == Some(progress) && progress.2 == 0;
+            if quiet || begun.elapsed() >= SETTLE_DEADLINE {
+                return Ok(());
+            }
+            // Longer than the 50 ms for which Chromium repeats its statistics.
+            sleep(Duration::from_millis(120)).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Peer for BrowserPeer {
+    async fn join(&mut self) -> Result<(), Failure> {
+        self.phase = Phase::Signaling;
+        self.call::<Value>("join", Vec::new()).await?;
+        self.wait_for(Step::Joined, self.context.plan.deadlines.join_us).await
+    }
+
+    async fn connect(&mut self) -> Result<(), Failure> {
+        self.phase = Phase::Offer;
+        self.call::<Value>("connect", Vec::new()).await?;
+        self.wait_for(Step::Connected, self.context.plan.deadlines.connect_us).await
+    }
+
+    async fn first_media(&mut self) -> Result<(), Failure> {
+        self.phase = Phase::Media;
+        self.wait_for(Step::FirstMedia, self.context.plan.deadlines.first_media_us).await?;
+        self.latest = self.read("stats").await?;
+        self.first = Some(self.latest.clone());
+        Ok(())
+    }
+
+    async fn snapshot(&mut self) -> Result<Snapshot, Failure> {
+        self.poll().await?;
+        let stats = self.read("stats").await?;
+        report::stream_samples(&self.context.recorder, &stats, &self.latest);
+        let snapshot = Snapshot {
+            bytes_sent: stats.bytes_sent(),
+            bytes_received: stats.bytes_received(),
+            data_bytes_received: stats.sum("data-channel", &["bytesReceived"]),
+        };
+        self.latest = stats;
+        Ok(snapshot)
+    }
+
+    async fn stop_media(&mut self) -> Result<Sent, Failure> {
+        self.poll().await?;
+        let stats = self.read("stop").await?;
+        let video = stats.rtp("outbound-rtp", "video");
+        let member = |name: &str| video.and_then(|stat| stat[name].as_u64());
+        let size = (member("frameWidth"), member("frameHeight"));
+        let pixels = |value: u64| u32::try_from(value).ok();
+        let sent = Sent {
+            video_frames: member("framesSent"),
+            video_rate: self.first.as_ref().and_then(|first| stats.frame_rate_since(first)),
+            video_size: size.0.and_then(pixels).zip(size.1.and_then(pixels)),
+            video_is_fixture: false,
+            audio_packets: stats.rtp("outbound-rtp", "audio").and_then(|stat| stat["packetsSent"].as_u64()),
+            data_messages: self.data.bulk.as_ref().and_then(|bulk| bulk.sent),
+        };
+        self.latest = stats;
+        Ok(sent)
+    }
+
+    async fn report(&mut self, sent_by_other: Option<&Sent>) -> Result<(), Failure> {
+        self.settle(sent_by_other).await?;
+        self.poll().await?;
+        report::report(self, sent_by_other);
+        Ok(())
+    }
+
+    async fn leave(&mut self) {
+        let Some(tab) = self.tab.take() else { return };
+        self.phase = Phase::Teardown;
+        let left = match timeout(LEAVE_DEADLINE, tab.call("leave", Vec::new())).await {
+            Ok(left) => left.is_ok(),
+            Err(_) => {
+                // The others of this browser would wait for the same answer.
+                tab.session().condemn("it does not answer");
+                false
+            }
+        };
+        tab.close().await;
+        if left {
+            self.context.recorder.mark(Mark::Left);
+        }
+    }
+
+    fn waiting_for(&self) -> (Phase, String) {
+        (self.phase, self.waiting.clone())
+    }
+}
+
+async fn read_clock(tab: &Tab) -> Result<Clock, SessionError> {
+    let mut best: Option<Clock> = None;
+    for _ in 0..CLOCK_PROBES {
+        let asked = Instant::now();
+        let now = tab.call("now", Vec::new()).await?;
+        let answered = Instant::now();
+        let Some(now) = now.as_f64() else {
+            return Err(SessionError::Refused(format!("the page's clock says {}", json!(now))));
+        };
+        let clock = Clock::from_probe(asked, now, answered);
+        best = Some(best.map_or(clock, |best| best.better(clock)));
+    }
+    best.ok_or_else(|| SessionError::Refused("the page's clock was not read".into()))
+}

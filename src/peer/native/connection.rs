@@ -1,0 +1,164 @@
+//! A peer connection of the stack, set up the way every native peer needs it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use rtc::crypto::{self, SignatureScheme};
+use rtc::ice::mdns::MulticastDnsMode;
+use rtc::peer_connection::configuration::interceptor_registry::register_default_interceptors;
+use rtc::peer_connection::configuration::media_engine::MediaEngine;
+use rtc::peer_connection::transport::RTCIceServer;
+use rtc::rtp_transceiver::rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind};
+use rtc::shared::error::{Error, Result};
+use webrtc::peer_connection::{
+    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCCertificate, RTCConfigurationBuilder,
+    RTCIceTransportPolicy, Registry, SettingEngineBuilder,
+};
+
+use super::key_frame::{KeyFrameRequests, KeyFrameWatch};
+use super::runtime::HarnessRuntime;
+use crate::plan::{IcePlan, IceTransportPolicy, MediaPlan, VideoCodec};
+
+/// The stack's default waits 200 ms between checks, and so before the first.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Checks per pair: with the interval above, a pair is tried for 1.4 s, as by default.
+const MAX_CHECKS: u16 = 70;
+
+/// Unsent data-channel bytes after which `send` waits; the stack's default is no limit.
+const DATA_SEND_BUFFER: usize = 2 << 20;
+
+/// A new connection that listens on the machine's addresses and reports to `handler`.
+pub(super) async fn connect(
+    ice: &IcePlan,
+    media: &MediaPlan,
+    runtime: HarnessRuntime,
+    handler: Arc<dyn PeerConnectionEventHandler>,
+    key_frames: KeyFrameRequests,
+) -> Result<Arc<dyn PeerConnection>> {
+    let mut media_engine = MediaEngine::default();
+    if let Some(video) = &media.video {
+        media_engine.register_codec(video_codec(video.codec), RtpCodecKind::Video)?;
+    }
+    if media.audio {
+        media_engine.register_codec(opus(), RtpCodecKind::Audio)?;
+    }
+    let registry = register_default_interceptors(Registry::new(), &mut media_engine)?
+        .with(KeyFrameWatch::SLOT, KeyFrameWatch::new(key_frames));
+
+    let addresses = host_addresses();
+    let settings = SettingEngineBuilder::new()
+        .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(MAX_CHECKS))
+        // The waits before a pair of a lesser type is accepted would be measured as if the network had caused them.
+        .with_host_acceptance_min_wait(Some(Duration::ZERO))
+        .with_srflx_acceptance_min_wait(Some(Duration::ZERO))
+        .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
+        .with_relay_acceptance_min_wait(Some(Duration::ZERO))
+        // With mDNS each peer opens a multicast socket, and fails where there is no route for it.
+        .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+        .with_include_loopback_candidate(addresses.iter().any(|address| address.ip().is_loopback()))
+        .build();
+    let configuration = RTCConfigurationBuilder::new()
+        .with_ice_servers(ice.servers.iter().map(ice_server).collect::<Result<_>>()?)
+        .with_ice_transport_policy(match ice.policy {
+            IceTransportPolicy::All => RTCIceTransportPolicy::All,
+            IceTransportPolicy::Relay => RTCIceTransportPolicy::Relay,
+        })
+        .with_certificates(vec![shared_certificate()?])
+        .build();
+    let connection = PeerConnectionBuilder::new()
+        .with_configuration(configuration)
+        .with_media_engine(media_engine)
+        .with_setting_engine(settings)
+        .with_interceptor_registry(registry)
+        .with_runtime(Arc::new(runtime))
+        .with_handler(handler)
+        .with_udp_addrs(addresses)
+        .with_data_channel_send_buffer_limit(DATA_SEND_BUFFER)
+        .build()
+        .await?;
+    Ok(Arc::new(connection))
+}
+
+/// The codec as it is offered.
+pub(super) fn video_codec(codec: VideoCodec) -> RTCRtpCodecParameters {
+    let (payload_type, sdp_fmtp_line) = match codec {
+        VideoCodec::Vp8 => (96, ""),
+        VideoCodec::H264 => (102, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"),
+    };
+    let feedback = [("nack", ""), ("nack", "pli"), ("ccm", "fir"), ("transport-cc", "")];
+    let rtcp_feedback = feedback
+        .iter()
+        .map(|(typ, parameter)| RTCPFeedback { typ: (*typ).into(), parameter: (*parameter).into() })
+        .collect();
+    RTCRtpCodecParameters {
+        rtp_codec: RTCRtpCodec {
+            mime_type: codec.mime_type().into(),
+            clock_rate: 90_000,
+            channels: 0,
+            sdp_fmtp_line: sdp_fmtp_line.into(),
+            rtcp_feedback,
+        },
+        payload_type,
+    }
+}
+
+/// Opus as it is offered.
+pub(super) fn opus() -> RTCRtpCodecParameters {
+    RTCRtpCodecParameters {
+        rtp_codec: RTCRtpCodec {
+            mime_type: "audio/opus".into(),
+            clock_rate: 48_000,
+            channels: 2,
+            sdp_fmtp_line: "minptime=10;useinbandfec=1".into(),
+            rtcp_feedback: vec![],
+        },
+        payload_type: 111,
+    }
+}
+
+/// Where to listen: the IPv4 addresses of the machine's interfaces, or loopback where there is nothing else.
+fn host_addresses() -> Vec<SocketAddr> {
+    let interfaces = rtc::shared::ifaces::ifaces().unwrap_or_default();
+    let mut addresses: Vec<SocketAddr> = interfaces
+        .iter()
+        .filter_map(|interface| interface.addr)
+        .map(|address| address.ip())
+        .filter(|ip| matches!(ip, IpAddr::V4(v4) if !v4.is_loopback() && !v4.is_link_local() && !v4.is_unspecified()))
+        .map(|ip| SocketAddr::new(ip, 0))
+        .collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    if addresses.is_empty() {
+        addresses.push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0));
+    }
+    addresses
+}
+
+fn ice_server(server: &crate::plan::IceServer) -> Result<RTCIceServer> {
+    Ok(RTCIceServer {
+        urls: server.urls.clone(),
+        username: server.username.clone().unwrap_or_default(),
+        credential: server.credential.as_deref().map(secret).transpose()?.unwrap_or_default(),
+    })
+}
+
+/// The value of a credential, which a plan holds as `${VARIABLE}`.
+fn secret(reference: &str) -> Result<String> {
+    let name = reference.trim_start_matches("${").trim_end_matches('}');
+    std::env::var(name).map_err(|error| Error::Other(format!("the environment variable {name}: {error}")))
+}
+
+/// One certificate for all native peers: making one for each would cost the generator, and prove nothing.
+fn shared_certificate() -> Result<RTCCertificate> {
+    static CERTIFICATE: OnceLock<RTCCertificate> = OnceLock::new();
+    if let Some(certificate) = CERTIFICATE.get() {
+        return Ok(certificate.clone());
+    }
+    let provider = crypto::default_provider().map_err(|error| Error::Crypto(error.to_string()))?;
+    let params = rcgen::CertificateParams::new(vec!["harness".to_owned()])
+        .map_err(|error| Error::Crypto(format!("certificate parameters: {error}")))?;
+    let certificate = RTCCertificate::generate(provider.crypto(), SignatureScheme::EcdsaP256Sha256, params)?;
+    Ok(CERTIFICATE.get_or_init(|| certificate).clone())
+}

@@ -1,0 +1,214 @@
+//! Simulated peers: `webrtc` 0.21.1 behind our own [`Runtime`](webrtc::runtime::Runtime), with the work-arounds that
+//! make its phases measurable. Each work-around stands at one place: [`runtime`] and [`connection`].
+
+mod connection;
+mod data;
+mod events;
+mod key_frame;
+mod media;
+mod negotiate;
+mod runtime;
+mod state;
+mod stats;
+mod wire;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use webrtc::peer_connection::{PeerConnection, StatsSelector};
+
+use self::events::Handler;
+use self::key_frame::KeyFrameRequests;
+use self::media::MediaTasks;
+use self::negotiate::Negotiation;
+use self::runtime::HarnessRuntime;
+use self::state::{Expected, Tracker};
+use self::wire::Wire;
+use super::{Peer, PeerContext, Sent, Snapshot};
+use crate::plan::Role;
+use crate::record::{Failure, Lateness, Mark, Metric, Phase};
+use crate::signaling::Client;
+use crate::signaling::client::{Receiver, Sender};
+
+/// How long hanging up may take: the stack's own limit for its driver is well below.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// A simulated peer.
+pub(super) struct NativePeer {
+    context: PeerContext,
+    tracker: Tracker,
+    wire: Arc<Wire>,
+    media: Arc<MediaTasks>,
+    connection: Arc<dyn PeerConnection>,
+    /// The stack's events, until `connect` takes them.
+    events: Option<tokio::sync::mpsc::UnboundedReceiver<events::StackEvent>>,
+    /// The signaling connection and who was in the room on joining, until `connect` takes them.
+    joined: Option<(Sender, Receiver, Vec<String>)>,
+    sender: Option<Sender>,
+    negotiation: Option<JoinHandle<()>>,
+}
+
+impl NativePeer {
+    /// Makes the peer, its sockets included.
+    pub(super) async fn create(context: PeerContext, send_lateness: Lateness) -> Result<Self, Failure> {
+        let expected = expected(&context);
+        let tracker = Tracker::new(context.recorder.clone(), expected);
+        let wire = Arc::new(Wire::new(context.recorder.clone()));
+        let (handler, events) = Handler::new(context.recorder.clone());
+        let key_frames = KeyFrameRequests::default();
+        let runtime = HarnessRuntime::new(Arc::clone(&wire), true);
+        let media_plan = context.plan.media_of(&context.call);
+        let failure = |error: &dyn std::fmt::Display| {
+            context.failure(Phase::Start, format!("the peer connection cannot be made: {error}"))
+        };
+        let connection = connection::connect(&context.plan.ice, media_plan, runtime, handler, key_frames.clone())
+            .await
+            .map_err(|error| failure(&error))?;
+        let media = MediaTasks::prepare(&context, &connection, tracker.clone(), key_frames, send_lateness)
+            .await
+            .map_err(|error| failure(&error))?;
+        Ok(Self {
+            context,
+            tracker,
+            wire,
+            media: Arc::new(media),
+            connection,
+            events: Some(events),
+            joined: None,
+            sender: None,
+            negotiation: None,
+        })
+    }
+}
+
+#[async_trait]
+impl Peer for NativePeer {
+    async fn join(&mut self) -> Result<(), Failure> {
+        let recorder = &self.context.recorder;
+        self.tracker.enter(Phase::Signaling, "the signaling server to accept the connection");
+        recorder.mark(Mark::JoinStarted);
+        let failure = |error: &dyn std::fmt::Display| self.context.failure(Phase::Signaling, error.to_string());
+        let mut client = Client::connect(&self.context.signaling).await.map_err(|error| failure(&error))?;
+        recorder.mark(Mark::SignalingConnected);
+        self.tracker.enter(Phase::Signaling, "the signaling server to let the peer into its room");
+        let present = client.join(&self.context.call.room).await.map_err(|error| failure(&error))?;
+        recorder.mark(Mark::Joined);
+        let rtt = client.ping().await.map_err(|error| failure(&error))?;
+        recorder.sample(Metric::SignalingRttMs, rtt.as_secs_f64() * 1e3);
+        let (sender, receiver) = client.split();
+        self.sender = Some(sender.clone());
+        self.joined = Some((sender, receiver, present));
+        Ok(())
+    }
+
+    async fn connect(&mut self) -> Result<(), Failure> {
+        let (Some((sender, receiver, present)), Some(events)) = (self.joined.take(), self.events.take()) else {
+            return Err(self.context.failure(Phase::Offer, "the peer has not joined a room"));
+        };
+        let connection = Arc::clone(&self.connection);
+        let negotiation =
+            Negotiation::new(self.context.role, connection, sender, self.tracker.clone(), Arc::clone(&self.media));
+        self.negotiation = Some(tokio::spawn(negotiation.run(present, receiver, events)));
+        let data = self.tracker.expected().data();
+        self.tracker.wait(|progress| progress.connected && (progress.data_open || !data)).await
+    }
+
+    async fn first_media(&mut self) -> Result<(), Failure> {
+        let expected = self.tracker.expected();
+        if expected == Expected::default() {
+            self.context.recorder.mark(Mark::FirstMedia);
+        }
+        self.tracker.wait(|progress| expected.missing(progress.arrived).is_none()).await?;
+        self.wire.settled();
+        Ok(())
+    }
+
+    async fn snapshot(&mut self) -> Result<Snapshot, Failure> {
+        if let Some(failure) = self.tracker.get().failure {
+            return Err(failure);
+        }
+        let report = self.connection.get_stats(Instant::now(), StatsSelector::None).await;
+        if let Some(rtt) = stats::round_trip_time(&report) {
+            let tally = self.context.recorder.tally(Metric::RttMs, &self.context.group.name, &self.context.call.set);
+            tally.record(rtt * 1e3);
+        }
+        self.media.sample_jitter();
+        Ok(self.media.snapshot())
+    }
+
+    async fn stop_media(&mut self) -> Result<Sent, Failure> {
+        if let Some(failure) = self.tracker.get().failure {
+            return Err(failure);
+        }
+        Ok(self.media.stop().await)
+    }
+
+    async fn report(&mut self, sent_by_other: Option<&Sent>) -> Result<(), Failure> {
+        self.media.drained(sent_by_other).await;
+        let report = self.connection.get_stats(Instant::now(), StatsSelector::None).await;
+        let raw = stats::to_w3c(&report);
+        if let Some(path) = stats::path(&report, &self.context) {
+            self.context.recorder.path(path);
+        }
+        self.context.recorder.stats(raw);
+        self.media.report(sent_by_other);
+        Ok(())
+    }
+
+    async fn leave(&mut self) {
+        self.media.end();
+        if let Some(task) = self.negotiation.take() {
+            task.abort();
+        }
+        let close = async {
+            if let Some(sender) = self.sender.take() {
+                sender.close().await;
+            }
+            if let Err(error) = self.connection.close().await {
+                tracing::debug!(%error, "closing the peer connection");
+            }
+        };
+        if timeout(LEAVE, close).await.is_err() {
+            tracing::warn!(peer = self.context.recorder.peer(), "hanging up took longer than {LEAVE:?}");
+        }
+    }
+
+    fn waiting_for(&self) -> (Phase, String) {
+        let progress = self.tracker.get();
+        let missing = progress.connected.then(|| self.tracker.expected().missing(progress.arrived)).flatten();
+        match missing {
+            Some(missing) if progress.phase == Phase::Media => (Phase::Media, missing.to_owned()),
+            _ => (progress.phase, progress.waiting_for.to_owned()),
+        }
+    }
+}
+
+impl Drop for NativePeer {
+    fn drop(&mut self) {
+        self.media.end();
+        if let Some(task) = self.negotiation.take() {
+            task.abort();
+        }
+    }
+}
+
+/// What the call carries to this peer.
+fn expected(context: &PeerContext) -> Expected {
+    let media = context.plan.media_of(&context.call);
+    let other = match context.role {
+        Role::Offerer => &context.call.answerer,
+        Role::Answerer => &context.call.offerer,
+    };
+    let other_sends = context.plan.group(&other.group).is_none_or(|group| group.direction.sends());
+    let receives = context.group.direction.receives() && other_sends;
+    let bulk = media.data.as_ref().is_some_and(|data| data.bulk.is_some());
+    Expected {
+        video: receives && media.video.is_some(),
+        audio: receives && media.audio,
+        echo: media.data.is_some(),
+        bulk: bulk && context.role == Role::Answerer,
+    }
+}

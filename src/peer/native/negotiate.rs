@@ -1,0 +1,246 @@
+//! Offer, answer and trickled candidates between a native peer and the other end of its call.
+//!
+//! | waits for | offerer | answerer |
+//! |---|---|---|
+//! | `Offer` | the other peer in the room, then offers | the offer, then answers |
+//! | `Answer` | the answer | – |
+//! | `Ice` | a working pair | a working pair |
+//! | `Dtls` … `Media` | see [`Tracker`] | see [`Tracker`] |
+//!
+//! Candidates of the other end that come before its description wait for it (RFC 8838, section 12).
+
+use std::sync::Arc;
+
+use rtc::peer_connection::transport::RTCIceCandidateInit;
+use tokio::sync::mpsc;
+use webrtc::peer_connection::{PeerConnection, RTCPeerConnectionState, RTCSessionDescription};
+
+use super::events::StackEvent;
+use super::media::MediaTasks;
+use super::state::Tracker;
+use crate::plan::Role;
+use crate::record::{Mark, Phase};
+use crate::signaling::ClientError;
+use crate::signaling::client::{Receiver, Sender};
+use crate::signaling::protocol::{ClientMessage, IceCandidate, ServerMessage};
+
+/// One end of a negotiation.
+pub(super) struct Negotiation {
+    pub(super) role: Role,
+    pub(super) connection: Arc<dyn PeerConnection>,
+    pub(super) sender: Sender,
+    pub(super) tracker: Tracker,
+    pub(super) media: Arc<MediaTasks>,
+    /// The id of the other end, once known.
+    pub(super) other: Option<String>,
+    /// Candidates of the other end that wait for its description.
+    early: Vec<RTCIceCandidateInit>,
+    remote_described: bool,
+}
+
+impl Negotiation {
+    pub(super) fn new(
+        role: Role,
+        connection: Arc<dyn PeerConnection>,
+        sender: Sender,
+        tracker: Tracker,
+        media: Arc<MediaTasks>,
+    ) -> Self {
+        Self { role, connection, sender, tracker, media, other: None, early: Vec::new(), remote_described: false }
+    }
+
+    /// Negotiates, then watches over the call, until the task is aborted or the call has failed.
+    pub(super) async fn run(
+        mut self,
+        present: Vec<String>,
+        mut messages: Receiver,
+        mut events: mpsc::UnboundedReceiver<StackEvent>,
+    ) {
+        let outcome = async {
+            match self.role {
+                Role::Offerer => self.tracker.enter(Phase::Offer, "the other peer to join the room"),
+                Role::Answerer => self.tracker.enter(Phase::Offer, "the offer"),
+            }
+            if self.role == Role::Offerer
+                && let Some(other) = present.into_iter().next()
+            {
+                self.offer(other).await?;
+            }
+            // Local candidates that come before the other end is known wait in the queue.
+            loop {
+                tokio::select! {
+                    message = messages.next() => self.on_message(message).await?,
+                    Some(event) = events.recv(), if self.other.is_some() => self.on_event(event).await?,
+                }
+            }
+        };
+        let outcome: Result<(), String> = outcome.await;
+        if let Err(reason) = outcome {
+            self.tracker.fail(reason);
+        }
+    }
+
+    async fn on_message(&mut self, message: Result<ServerMessage, ClientError>) -> Result<(), String> {
+        let message = match message {
+            Ok(message) => message,
+            // A call that is up does not need its signaling server any more.
+            Err(_) if self.tracker.get().connected => std::future::pending().await,
+            Err(error) => return Err(format!("signaling: {error}")),
+        };
+        match message {
+            ServerMessage::PeerJoined { id } if self.role == Role::Offerer && self.other.is_none() => {
+                self.offer(id).await
+            }
+            ServerMessage::PeerLeft { id } if self.other.as_ref() == Some(&id) && !self.media.is_ending() => {
+                Err("the other peer left the room".into())
+            }
+            ServerMessage::Offer { from, sdp } if self.role == Role::Answerer && self.other.is_none() => {
+                self.tracker.recorder().mark(Mark::OfferReceived);
+                self.answer(from, sdp).await
+            }
+            ServerMessage::Answer { from, sdp } if self.role == Role::Offerer && self.other.as_ref() == Some(&from) => {
+                self.tracker.recorder().mark(Mark::AnswerReceived);
+                let description = RTCSessionDescription::answer(sdp).map_err(|error| invalid("answer", &error))?;
+                self.set_remote(description, "answer").await?;
+                self.tracker.enter(Phase::Ice, "a working candidate pair");
+                Ok(())
+            }
+            ServerMessage::Candidate { from, candidate } if self.is_other(&from) => {
+                self.add_candidate(candidate).await;
+                Ok(())
+            }
+            // A candidate to somebody who has just left is nothing to a call that is up.
+            ServerMessage::Error { code, message, .. } if !self.tracker.get().connected => {
+                Err(format!("signaling: the server says {}: {message}", code.name()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn on_event(&mut self, event: StackEvent) -> Result<(), String> {
+        match event {
+            StackEvent::Candidate(candidate) => {
+                let Some(to) = self.other.clone() else { return Ok(()) };
+                let connected = self.tracker.get().connected;
+                match self.sender.send(&ClientMessage::Candidate { to, candidate }).await {
+                    Err(error) if !connected => Err(format!("signaling: the candidate is not sent: {error}")),
+                    _ => Ok(()),
+                }
+            }
+            StackEvent::IceConnected => {
+                self.tracker.enter(Phase::Dtls, "the DTLS handshake");
+                Ok(())
+            }
+            StackEvent::State(RTCPeerConnectionState::Connected) => {
+                self.tracker.connected();
+                self.media.start().await
+            }
+            StackEvent::State(RTCPeerConnectionState::Failed) => Err(self.why_failed()),
+            StackEvent::State(RTCPeerConnectionState::Disconnected) if !self.media.is_ending() => {
+                Err("the connection was lost: the other end answers no connectivity checks any more".into())
+            }
+            StackEvent::State(_) => Ok(()),
+            StackEvent::DataChannel(channel) => {
+                self.media.accept_channel(channel).await;
+                Ok(())
+            }
+            StackEvent::Track(track) => {
+                self.media.accept_track(track).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn offer(&mut self, to: String) -> Result<(), String> {
+        let recorder = self.tracker.recorder().clone();
+        recorder.mark(Mark::CreateOffer);
+        let offer = self.connection.create_offer(None).await.map_err(|error| format!("createOffer: {error}"))?;
+        recorder.mark(Mark::OfferCreated);
+        let sdp = offer.sdp.clone();
+        recorder.mark(Mark::SetLocalOffer);
+        self.connection
+            .set_local_description(offer)
+            .await
+            .map_err(|error| format!("setLocalDescription of the offer: {error}"))?;
+        self.other = Some(to.clone());
+        self.send(&ClientMessage::Offer { to, sdp }).await?;
+        recorder.mark(Mark::OfferSent);
+        self.tracker.enter(Phase::Answer, "the answer");
+        Ok(())
+    }
+
+    async fn answer(&mut self, to: String, sdp: String) -> Result<(), String> {
+        let description = RTCSessionDescription::offer(sdp).map_err(|error| invalid("offer", &error))?;
+        self.other = Some(to.clone());
+        self.set_remote(description, "offer").await?;
+        self.tracker.enter(Phase::Answer, "the answer to be made");
+        let recorder = self.tracker.recorder().clone();
+        recorder.mark(Mark::CreateAnswer);
+        let answer = self.connection.create_answer(None).await.map_err(|error| format!("createAnswer: {error}"))?;
+        recorder.mark(Mark::AnswerCreated);
+        let sdp = answer.sdp.clone();
+        recorder.mark(Mark::SetLocalAnswer);
+        self.connection
+            .set_local_description(answer)
+            .await
+            .map_err(|error| format!("setLocalDescription of the answer: {error}"))?;
+        self.send(&ClientMessage::Answer { to, sdp }).await?;
+        recorder.mark(Mark::AnswerSent);
+        self.tracker.enter(Phase::Ice, "a working candidate pair");
+        Ok(())
+    }
+
+    async fn set_remote(&mut self, description: RTCSessionDescription, what: &str) -> Result<(), String> {
+        self.connection.set_remote_description(description).await.map_err(|error| invalid(what, &error))?;
+        self.remote_described = true;
+        for candidate in std::mem::take(&mut self.early) {
+            self.apply(candidate).await;
+        }
+        Ok(())
+    }
+
+    async fn add_candidate(&mut self, candidate: Option<IceCandidate>) {
+        // The end of candidates (null, or an empty string) asks nothing of an agent that waits for no more anyway.
+        let Some(candidate) = candidate.filter(|candidate| !candidate.candidate.is_empty()) else { return };
+        let candidate = RTCIceCandidateInit {
+            candidate: candidate.candidate,
+            sdp_mid: candidate.sdp_mid,
+            sdp_mline_index: candidate.sdp_m_line_index,
+            username_fragment: candidate.username_fragment,
+            ..Default::default()
+        };
+        if self.remote_described {
+            self.apply(candidate).await;
+        } else {
+            self.early.push(candidate);
+        }
+    }
+
+    /// A candidate that the stack cannot use (an unresolvable name, a foreign protocol) is as if it had not been sent.
+    async fn apply(&self, candidate: RTCIceCandidateInit) {
+        if let Err(error) = self.connection.add_ice_candidate(candidate.clone()).await {
+            tracing::debug!(%error, candidate = candidate.candidate, "candidate not usable");
+        }
+    }
+
+    async fn send(&self, message: &ClientMessage) -> Result<(), String> {
+        self.sender.send(message).await.map_err(|error| format!("signaling: {error}"))
+    }
+
+    fn is_other(&self, from: &str) -> bool {
+        // Candidates may overtake the offer that they belong to only on a server that reorders; ours does not.
+        self.other.as_deref() == Some(from)
+    }
+
+    fn why_failed(&self) -> String {
+        match self.tracker.get().phase {
+            Phase::Ice => "ICE failed: no candidate pair worked".into(),
+            Phase::Dtls => "the DTLS handshake failed".into(),
+            _ => "the connection failed".into(),
+        }
+    }
+}
+
+fn invalid(what: &str, error: &dyn std::fmt::Display) -> String {
+    format!("the {what} of the other end cannot be used: {error}")
+}

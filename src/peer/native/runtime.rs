@@ -1,0 +1,159 @@
+//! The [`Runtime`] that the stack runs on: every work-around of the stack's defects that can be mended from outside.
+//!
+//! The stack (`webrtc` 0.21.1) sleeps until its next protocol timer without being woken for work that its own core
+//! creates, which quantises DTLS and SCTP set-up to 200 ms steps. While a peer connects, [`Runtime::sleep`] is therefore
+//! capped at [`CONNECTING_SLEEP`]; `tests/native_upstream.rs` tells when that is no longer needed. Its sockets have the
+//! system's default buffers, which a burst of data-channel packets overflows; they are enlarged here.
+
+use std::future::Future;
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use tracing::debug;
+use webrtc::runtime::{
+    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime, TokioRuntime,
+    Transmit,
+};
+
+use super::wire::{Wire, is_dtls};
+
+/// The longest sleep of the stack's driver while its peer connects: the granularity of the phases that are measured.
+pub(crate) const CONNECTING_SLEEP: Duration = Duration::from_millis(5);
+
+/// What is asked of the kernel for each direction; it grants at most `rmem_max` and `wmem_max`.
+const SOCKET_BUFFER: usize = 4 << 20;
+
+/// Tokio, with the cap on sleeps while connecting, larger socket buffers, and a look at what crosses the wire.
+#[derive(Debug)]
+pub(super) struct HarnessRuntime {
+    wire: Arc<Wire>,
+    cap_sleeps: bool,
+}
+
+impl HarnessRuntime {
+    /// The runtime of one peer. `cap_sleeps` is false only for the test that watches for the upstream fix.
+    pub(super) fn new(wire: Arc<Wire>, cap_sleeps: bool) -> Self {
+        Self { wire, cap_sleeps }
+    }
+}
+
+impl Runtime for HarnessRuntime {
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Box<dyn JoinHandle> {
+        TokioRuntime.spawn(future)
+    }
+
+    fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        // A kernel that refuses leaves the default, which the health of the run shows as receive-buffer errors.
+        if let Err(error) = sockopt::set_socket_recv_buffer_size(&socket, SOCKET_BUFFER)
+            .and_then(|()| sockopt::set_socket_send_buffer_size(&socket, SOCKET_BUFFER))
+        {
+            debug!(%error, "socket buffers keep their default size");
+        }
+        let inner = TokioRuntime.wrap_udp_socket(socket)?;
+        Ok(Arc::new(ObservedSocket { inner, wire: Arc::clone(&self.wire), dtls_read: AtomicBool::new(false) }))
+    }
+
+    fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
+        TokioRuntime.wrap_tcp_listener(listener)
+    }
+
+    fn connect_tcp<'a>(
+        &'a self,
+        remote: SocketAddr,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Arc<dyn AsyncTcpStream>>> + Send + 'a>> {
+        Box::pin(async move { TokioRuntime.connect_tcp(remote).await })
+    }
+
+    fn resolve_host<'a>(
+        &'a self,
+        host: &'a str,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
+        Box::pin(async move { TokioRuntime.resolve_host(host).await })
+    }
+
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
+        let cap = self.cap_sleeps && self.wire.is_connecting();
+        let duration = if cap { duration.min(CONNECTING_SLEEP) } else { duration };
+        Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
+        TokioRuntime.interval(period)
+    }
+
+    fn block_on(&self, future: Pin<Box<dyn Future<Output = ()> + '_>>) {
+        TokioRuntime.block_on(future);
+    }
+
+    fn yield_now(&self) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
+        Box::pin(tokio::task::yield_now())
+    }
+
+    fn name(&self) -> &'static str {
+        "harness"
+    }
+}
+
+/// A UDP socket that shows [`Wire`] what crosses it.
+///
+/// The driver reads datagrams in bursts, and installs the SRTP keys only after the burst in which the handshake ended:
+/// media behind the last DTLS record would be dropped. While connecting, a burst therefore ends with each DTLS record.
+#[derive(Debug)]
+struct ObservedSocket {
+    inner: Arc<dyn AsyncUdpSocket>,
+    wire: Arc<Wire>,
+    dtls_read: AtomicBool,
+}
+
+impl AsyncUdpSocket for ObservedSocket {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        let sent = self.inner.poll_send(cx, transmit);
+        if let Poll::Ready(Ok(_)) = sent {
+            self.wire.sent(transmit.contents);
+        }
+        sent
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        if self.dtls_read.swap(false, Ordering::Relaxed) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let received = self.inner.poll_recv(cx, bufs, meta);
+        if let Poll::Ready(Ok(count)) = received {
+            for (buf, meta) in bufs.iter().zip(meta.iter()).take(count) {
+                // Several datagrams of one flow may have been coalesced (GRO); each is `stride` bytes long.
+                for datagram in buf[..meta.len.min(buf.len())].chunks(meta.stride.max(1)) {
+                    self.wire.received(datagram);
+                    if is_dtls(datagram) && self.wire.is_connecting() {
+                        self.dtls_read.store(true, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+        received
+    }
+
+    fn max_gso_segments(&self) -> usize {
+        self.inner.max_gso_segments()
+    }
+
+    fn max_gro_segments(&self) -> usize {
+        self.inner.max_gro_segments()
+    }
+}

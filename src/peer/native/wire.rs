@@ -1,0 +1,227 @@
+//! What can be seen on the wire of a peer: connectivity checks and the first RTP packet, at the instant of the system
+//! call.
+//!
+//! The stack tells of a working pair only once it is nominated, and later than it happened; the datagrams tell it at
+//! once. Kinds of datagrams are told apart as RFC 7983 says.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::record::{Mark, PeerRecorder};
+
+const BINDING_REQUEST: u16 = 0x0001;
+const BINDING_SUCCESS: u16 = 0x0101;
+const USERNAME: u16 = 0x0006;
+const USE_CANDIDATE: u16 = 0x0025;
+const HEADER: usize = 20;
+
+type TransactionId = [u8; 12];
+
+/// Watches the datagrams of one peer until it is connected and media has arrived.
+#[derive(Debug)]
+pub(super) struct Wire {
+    recorder: PeerRecorder,
+    connecting: AtomicBool,
+    rtp_seen: AtomicBool,
+    checks: Mutex<Checks>,
+}
+
+#[derive(Debug, Default)]
+struct Checks {
+    /// Connectivity checks that we sent, and whether each nominates its pair.
+    sent: HashMap<TransactionId, bool>,
+    /// Checks of the other side that nominate their pair, until we have answered one with success.
+    nominations: Vec<TransactionId>,
+    connected: bool,
+    nominated: bool,
+}
+
+impl Wire {
+    pub(super) fn new(recorder: PeerRecorder) -> Self {
+        Self { recorder, connecting: AtomicBool::new(true), rtp_seen: AtomicBool::new(false), checks: Mutex::default() }
+    }
+
+    /// Whether the peer is still connecting.
+    pub(super) fn is_connecting(&self) -> bool {
+        self.connecting.load(Ordering::Relaxed)
+    }
+
+    /// The peer is connected and its first media has arrived: there is nothing left to watch for.
+    pub(super) fn settled(&self) {
+        self.connecting.store(false, Ordering::Relaxed);
+        if let Ok(mut checks) = self.checks.lock() {
+            checks.sent = HashMap::new();
+        }
+    }
+
+    pub(super) fn sent(&self, datagram: &[u8]) {
+        if !self.is_connecting() {
+            return;
+        }
+        let Some(message) = Stun::parse(datagram) else { return };
+        let Ok(mut checks) = self.checks.lock() else { return };
+        match message.kind {
+            // Requests to a STUN server carry no USERNAME; connectivity checks do (RFC 8445, section 7.2.2).
+            BINDING_REQUEST if message.has(USERNAME) => {
+                checks.sent.insert(message.transaction, message.has(USE_CANDIDATE));
+            }
+            BINDING_SUCCESS if !checks.nominated && checks.nominations.contains(&message.transaction) => {
+                checks.nominated = true;
+                self.recorder.mark(Mark::IceNominated);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn received(&self, datagram: &[u8]) {
+        if !self.is_connecting() {
+            return;
+        }
+        if is_rtp(datagram) {
+            if !self.rtp_seen.swap(true, Ordering::Relaxed) {
+                self.recorder.mark(Mark::FirstRtp);
+            }
+            return;
+        }
+        let Some(message) = Stun::parse(datagram) else { return };
+        let Ok(mut checks) = self.checks.lock() else { return };
+        match message.kind {
+            BINDING_SUCCESS => {
+                let Some(nominates) = checks.sent.remove(&message.transaction) else { return };
+                if !checks.connected {
+                    checks.connected = true;
+                    self.recorder.mark(Mark::IceConnected);
+                }
+                if nominates && !checks.nominated {
+                    checks.nominated = true;
+                    self.recorder.mark(Mark::IceNominated);
+                }
+            }
+            BINDING_REQUEST if message.has(USE_CANDIDATE) && checks.nominations.len() < 64 => {
+                checks.nominations.push(message.transaction);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether a datagram is RTP and not RTCP (RFC 7983, section 7; RFC 5761, section 4).
+fn is_rtp(datagram: &[u8]) -> bool {
+    matches!(datagram, [128..=191, second, ..] if !(64..=95).contains(&(second & 0x7f)))
+}
+
+/// Whether a datagram is DTLS (RFC 7983, section 7).
+pub(super) fn is_dtls(datagram: &[u8]) -> bool {
+    matches!(datagram, [20..=63, ..])
+}
+
+/// The header and attributes of a STUN message (RFC 8489, section 5).
+struct Stun<'a> {
+    kind: u16,
+    transaction: TransactionId,
+    attributes: &'a [u8],
+}
+
+impl<'a> Stun<'a> {
+    fn parse(datagram: &'a [u8]) -> Option<Self> {
+        if datagram.len() < HEADER || datagram[0] > 3 || datagram[4..8] != [0x21, 0x12, 0xa4, 0x42] {
+            return None;
+        }
+        let kind = u16::from_be_bytes([datagram[0], datagram[1]]);
+        let transaction = datagram[8..HEADER].try_into().ok()?;
+        Some(Self { kind, transaction, attributes: &datagram[HEADER..] })
+    }
+
+    fn has(&self, wanted: u16) -> bool {
+        let mut rest = self.attributes;
+        while let [t0, t1, l0, l1, value @ ..] = rest {
+            if u16::from_be_bytes([*t0, *t1]) == wanted {
+                return true;
+            }
+            let padded = usize::from(u16::from_be_bytes([*l0, *l1])).next_multiple_of(4);
+            let Some(next) = value.get(padded..) else { return false };
+            rest = next;
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{EventKind, Recorder};
+
+    fn stun(kind: u16, id: u8, attributes: &[u16]) -> Vec<u8> {
+        let mut message = kind.to_be_bytes().to_vec();
+        message.extend((attributes.len() as u16 * 4).to_be_bytes());
+        message.extend([0x21, 0x12, 0xa4, 0x42]);
+        message.extend([id; 12]);
+        for attribute in attributes {
+            message.extend(attribute.to_be_bytes());
+            message.extend([0, 0]);
+        }
+        message
+    }
+
+    fn marks_of(exchange: impl FnOnce(&Wire)) -> Vec<Mark> {
+        let (recorder, mut events) = Recorder::new();
+        exchange(&Wire::new(recorder.for_peer("a", "c")));
+        let mut marks = Vec::new();
+        while let Ok(event) = events.try_recv() {
+            if let EventKind::Mark { mark, .. } = event.kind {
+                marks.push(mark);
+            }
+        }
+        marks
+    }
+
+    #[test]
+    fn the_controlling_end_sees_a_working_pair_and_then_its_nomination() {
+        let marks = marks_of(|wire| {
+            wire.sent(&stun(BINDING_REQUEST, 1, &[USERNAME]));
+            wire.received(&stun(BINDING_SUCCESS, 1, &[]));
+            wire.sent(&stun(BINDING_REQUEST, 2, &[USERNAME, USE_CANDIDATE]));
+            wire.received(&stun(BINDING_SUCCESS, 2, &[]));
+        });
+        assert_eq!(marks, [Mark::IceConnected, Mark::IceNominated]);
+    }
+
+    #[test]
+    fn the_controlled_end_is_nominated_when_it_answers_the_nomination() {
+        let marks = marks_of(|wire| {
+            wire.received(&stun(BINDING_REQUEST, 7, &[USERNAME, USE_CANDIDATE]));
+            wire.sent(&stun(BINDING_SUCCESS, 7, &[]));
+        });
+        assert_eq!(marks, [Mark::IceNominated]);
+    }
+
+    #[test]
+    fn a_stun_server_is_not_a_working_pair() {
+        let marks = marks_of(|wire| {
+            wire.sent(&stun(BINDING_REQUEST, 1, &[]));
+            wire.received(&stun(BINDING_SUCCESS, 1, &[]));
+            wire.received(&stun(BINDING_SUCCESS, 9, &[]));
+        });
+        assert_eq!(marks, []);
+    }
+
+    #[test]
+    fn rtcp_is_not_rtp_and_only_the_first_packet_counts() {
+        let marks = marks_of(|wire| {
+            wire.received(&[0x80, 200, 0, 0]);
+            wire.received(&[0x80, 0x80 | 96, 0, 0]);
+            wire.received(&[0x80, 96, 0, 1]);
+        });
+        assert_eq!(marks, [Mark::FirstRtp]);
+    }
+
+    #[test]
+    fn truncated_attributes_do_no_harm() {
+        let mut message = stun(BINDING_REQUEST, 1, &[0x8000]);
+        let end = message.len();
+        message[end - 1] = 200;
+        assert!(!Stun::parse(&message).unwrap().has(USERNAME));
+        assert!(Stun::parse(&message[..10]).is_none());
+    }
+}

@@ -1,0 +1,194 @@
+//! From a scenario to a plan: every peer, call and arrival spelled out. The same scenario always gives the same plan.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{
+    BrowserPlan, BulkPlan, CallPlan, DataPlan, Deadlines, GroupPlan, HealthLimits, IcePlan, IceServer, MediaPlan,
+    PeerPlan, Plan, SignalingPlan, VideoPlan,
+};
+use crate::gate::Gate;
+use crate::record::Metric;
+use crate::scenario::{Audio, Bulk, Calls, Load, Media, Peers, Scenario, codec};
+
+/// Spells out a scenario that was checked and completed.
+///
+/// `file` is the scenario's path, which the paths in it are relative to; `gate_place` says where a gate was written.
+pub(crate) fn expand(scenario: &Scenario, file: &str, digest: String, gate_place: &dyn Fn(usize) -> String) -> Plan {
+    let base = Path::new(file).parent().unwrap_or_else(|| Path::new(""));
+    Plan {
+        plan: Plan::VERSION,
+        name: scenario.name.clone(),
+        scenario: file.into(),
+        digest,
+        seed: scenario.seed,
+        signaling: SignalingPlan {
+            url: scenario.signaling.url.clone(),
+            listen: scenario.signaling.listen.clone().unwrap_or_else(|| "127.0.0.1:0".into()),
+            ca: scenario.signaling.ca.as_deref().map(|ca| relative_to(base, ca)),
+        },
+        ice: ice(scenario),
+        media: media(&scenario.media, base),
+        deadlines: deadlines(scenario),
+        health: health(scenario),
+        groups: scenario.peers.iter().map(group).collect(),
+        calls: calls(scenario, base),
+        gates: gates(scenario, gate_place),
+    }
+}
+
+fn ice(scenario: &Scenario) -> IcePlan {
+    let servers = scenario.ice.servers.iter().map(|server| IceServer {
+        urls: server.urls.clone(),
+        username: server.username.clone(),
+        credential: server.credential.clone(),
+    });
+    IcePlan { servers: servers.collect(), policy: scenario.ice.policy }
+}
+
+fn media(media: &Media, base: &Path) -> MediaPlan {
+    let bulk = |reliable| BulkPlan { reliable, message_bytes: bytes(media.data.message_size.bytes) };
+    MediaPlan {
+        video: codec(media.video).map(|codec| VideoPlan {
+            codec,
+            frame_rate: media.frame_rate,
+            fixtures: media.fixtures.as_deref().map(|fixtures| relative_to(base, fixtures)),
+        }),
+        audio: media.audio == Audio::Opus,
+        data: media.data.enabled.then(|| DataPlan {
+            echo_interval_us: media.data.echo_interval.us,
+            echo_bytes: bytes(media.data.echo_size.bytes),
+            bulk: match media.data.bulk {
+                Bulk::None => None,
+                Bulk::Reliable => Some(bulk(true)),
+                Bulk::Unreliable => Some(bulk(false)),
+            },
+        }),
+    }
+}
+
+fn deadlines(scenario: &Scenario) -> Deadlines {
+    let deadlines = &scenario.deadlines;
+    Deadlines {
+        start_us: deadlines.start.us,
+        join_us: deadlines.join.us,
+        connect_us: deadlines.connect.us,
+        first_media_us: deadlines.first_media.us,
+    }
+}
+
+fn health(scenario: &Scenario) -> HealthLimits {
+    let health = &scenario.health;
+    HealthLimits {
+        machine_cpu_ratio: health.machine_cpu.ratio(),
+        scheduling_lag_p99_ms: health.scheduling_lag_p99.as_millis(),
+        send_lateness_p99_ms: health.send_lateness_p99.as_millis(),
+        steal_ratio: health.steal.ratio(),
+        udp_receive_buffer_errors: health.udp_receive_buffer_errors,
+    }
+}
+
+fn group(peers: &Peers) -> GroupPlan {
+    let browser = || BrowserPlan {
+        webdriver_url: peers.webdriver_url.clone(),
+        driver: peers.driver.clone(),
+        binary: peers.binary.clone(),
+        source: peers.source.unwrap_or_default(),
+        tabs_per_browser: peers.tabs_per_browser.unwrap_or(4),
+    };
+    GroupPlan {
+        name: peers.name().into(),
+        engine: peers.engine(),
+        optional: peers.optional,
+        direction: peers.direction,
+        browser: peers.engine().is_browser().then(browser),
+    }
+}
+
+fn calls(scenario: &Scenario, base: &Path) -> Vec<CallPlan> {
+    let mut used: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut arrived = 0;
+    let mut calls = Vec::new();
+    for set in &scenario.topology.calls {
+        let media = set.media.as_ref().map(|own| media(own, base));
+        for number in 0..set.count {
+            let start_us = match set.start {
+                Some(start) => start.us.saturating_add(offset(&scenario.load, number.into())),
+                None => offset(&scenario.load, arrived),
+            };
+            arrived += u64::from(set.start.is_none());
+            calls.push(CallPlan {
+                id: format!("{}/{number}", set.name()),
+                set: set.name(),
+                room: room(&scenario.name, set, number),
+                offerer: next_peer(&mut used, &set.offerer),
+                answerer: next_peer(&mut used, &set.answerer),
+                start_us,
+                hold_us: scenario.load.hold.us,
+                media: media.clone(),
+            });
+        }
+    }
+    calls.sort_by_key(|call| call.start_us);
+    calls
+}
+
+fn offset(load: &Load, number: u64) -> u64 {
+    load.arrivals.map_or(0, |rate| rate.offset_us(number))
+}
+
+fn next_peer<'a>(used: &mut BTreeMap<&'a str, u32>, group: &'a str) -> PeerPlan {
+    let next = used.entry(group).or_default();
+    let peer = PeerPlan { id: format!("{group}/{next}"), group: group.into() };
+    *next += 1;
+    peer
+}
+
+/// Only the name of the room: a run on a server that others use as well makes it its own.
+pub(crate) fn room(scenario: &str, set: &Calls, number: u32) -> String {
+    match &set.room {
+        Some(room) if set.count == 1 => room.clone(),
+        Some(room) => format!("{room}-{number}"),
+        None => format!("{scenario}-{}-{number}", set.name()),
+    }
+}
+
+/// Those of the scenario, then what every scenario means without saying it: calls connect, and media arrives.
+fn gates(scenario: &Scenario, place: &dyn Fn(usize) -> String) -> Vec<Gate> {
+    let mut gates: Vec<Gate> = Vec::new();
+    for (index, rule) in scenario.gate.iter().enumerate() {
+        gates.push(Gate {
+            metric: rule.metric,
+            group: rule.scope.group.clone(),
+            set: rule.scope.calls.clone(),
+            expect: rule.expect.trim().into(),
+            min_samples: rule.min_samples,
+            abort: rule.abort,
+            place: place(index),
+        });
+    }
+    for metric in [Metric::SetupSuccessRatio, Metric::MediaVerifiedRatio] {
+        if gates.iter().all(|gate| gate.metric != metric) {
+            gates.push(Gate {
+                metric,
+                group: None,
+                set: None,
+                expect: "mean >= 100%".into(),
+                min_samples: 1,
+                abort: false,
+                place: "default".into(),
+            });
+        }
+    }
+    gates
+}
+
+/// A path that means the same from the working directory.
+fn relative_to(base: &Path, path: &str) -> String {
+    base.join(path).display().to_string()
+}
+
+/// The format's sizes end far below 4 GiB.
+fn bytes(bytes: u64) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,243 @@
+//! One call from its intended start to its end: the only order in which a peer's methods are called.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::{MissedTickBehavior, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::phases;
+use super::traffic::Traffic;
+use crate::peer::{Engines, Peer, PeerContext, Sent, Snapshot};
+use crate::plan::{CallPlan, Engine, Plan, Role};
+use crate::record::{EventKind, Failure, Mark, Metric, PeerRecorder, Phase, Recorder};
+use crate::signaling::Endpoint;
+
+/// How often counters are read while media flows.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What every call of a run shares.
+pub(super) struct Stage {
+    pub(super) plan: Arc<Plan>,
+    pub(super) engines: Engines,
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) recorder: Recorder,
+    pub(super) traffic: Traffic,
+    /// The instant from which the plan's start times count.
+    pub(super) load_start: Instant,
+    /// Ends every call gracefully.
+    pub(super) cancel: CancellationToken,
+}
+
+/// Conducts one call. Returns when everything that it held is free again.
+pub(super) async fn conduct(stage: Arc<Stage>, call: Arc<CallPlan>) {
+    let intended = stage.load_start + Duration::from_micros(call.start_us);
+    tokio::select! {
+        () = sleep_until(intended.into()) => {}
+        () = stage.cancel.cancelled() => return,
+    }
+    let late = intended.elapsed();
+    stage.recorder.record(EventKind::Sample {
+        metric: Metric::StartLatenessMs,
+        value: late.as_secs_f64() * 1e3,
+        call: call.id.clone(),
+        peer: None,
+    });
+    let offerer = context(&stage, &call, Role::Offerer);
+    let answerer = context(&stage, &call, Role::Answerer);
+    let (offering, answering) = (offerer.recorder.clone(), answerer.recorder.clone());
+    for recorder in [&offering, &answering] {
+        recorder.mark_at(intended, Mark::Intended);
+        stage.traffic.enter(recorder.clone());
+    }
+
+    let mut ends = Ends::default();
+    let outcome = tokio::select! {
+        outcome = hold_call(&stage, &call, offerer, answerer, &mut ends) => Some(outcome),
+        () = stage.cancel.cancelled() => None,
+    };
+    if let Some(Err(failure)) = &outcome {
+        offering.failure(failure.clone());
+    }
+    let set_up = [&offering, &answering].iter().all(|recorder| recorder.marks().get(Mark::FirstMedia).is_some());
+    // A call that was cut short by the end of the run neither succeeded nor failed.
+    if outcome.is_some() || set_up {
+        let failed = !matches!(outcome, Some(Ok(())));
+        record_phases(&stage, &call, &offering, &answering, failed, set_up || matches!(outcome, Some(Ok(()))));
+    }
+    ends.leave().await;
+    for recorder in [offering, answering] {
+        recorder.mark(Mark::Left);
+        stage.traffic.leave(&recorder);
+    }
+}
+
+/// The two peers of a call, as far as they exist.
+#[derive(Default)]
+struct Ends {
+    offerer: Option<Box<dyn Peer>>,
+    answerer: Option<Box<dyn Peer>>,
+}
+
+impl Ends {
+    async fn leave(&mut self) {
+        let leave = async |end: &mut Option<Box<dyn Peer>>| {
+            if let Some(peer) = end {
+                peer.leave().await;
+            }
+        };
+        tokio::join!(leave(&mut self.offerer), leave(&mut self.answerer));
+    }
+}
+
+/// One step of a peer, with a deadline in microseconds. A macro because the step borrows the peer, which the failure
+/// asks what it was waiting for.
+macro_rules! within {
+    ($context:expr, $deadline_us:expr, $peer:ident.$step:ident($($argument:expr)?)) => {
+        async {
+            let deadline = Duration::from_micros($deadline_us);
+            match timeout(deadline, $peer.$step($($argument)?)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(late($context, &**$peer, deadline)),
+            }
+        }
+    };
+}
+
+async fn hold_call(
+    stage: &Stage,
+    call: &CallPlan,
+    offerer: PeerContext,
+    answerer: PeerContext,
+    ends: &mut Ends,
+) -> Result<(), Failure> {
+    let deadlines = &stage.plan.deadlines;
+    let contexts = (offerer.clone(), answerer.clone());
+    let (made, taken) =
+        tokio::try_join!(create(stage, offerer, deadlines.start_us), create(stage, answerer, deadlines.start_us),)?;
+    let a = ends.offerer.insert(made);
+    let b = ends.answerer.insert(taken);
+    let (offering, answering) = (&contexts.0, &contexts.1);
+
+    // Both join at once: the offerer waits for the answerer to appear.
+    both(within!(offering, deadlines.join_us, a.join()), within!(answering, deadlines.join_us, b.join())).await?;
+    both(within!(offering, deadlines.connect_us, a.connect()), within!(answering, deadlines.connect_us, b.connect()))
+        .await?;
+    let up = Instant::now();
+    both(
+        within!(offering, deadlines.first_media_us, a.first_media()),
+        within!(answering, deadlines.first_media_us, b.first_media()),
+    )
+    .await?;
+    let end = up + Duration::from_micros(call.hold_us);
+    both(watch(stage, offering, a, end), watch(stage, answering, b, end)).await?;
+
+    let grace = deadlines.first_media_us;
+    let (by_offerer, by_answerer) =
+        both(within!(offering, grace, a.stop_media()), within!(answering, grace, b.stop_media())).await?;
+    let can_tell = |sent: Sent| (sent != Sent::default()).then_some(sent);
+    let (by_offerer, by_answerer) = (can_tell(by_offerer), can_tell(by_answerer));
+    both(
+        within!(offering, grace, a.report(by_answerer.as_ref())),
+        within!(answering, grace, b.report(by_offerer.as_ref())),
+    )
+    .await?;
+    Ok(())
+}
+
+/// Runs both ends; the first failure ends both.
+async fn both<T>(
+    a: impl Future<Output = Result<T, Failure>>,
+    b: impl Future<Output = Result<T, Failure>>,
+) -> Result<(T, T), Failure> {
+    tokio::try_join!(a, b)
+}
+
+async fn create(stage: &Stage, context: PeerContext, deadline_us: u64) -> Result<Box<dyn Peer>, Failure> {
+    let late = context.failure(Phase::Start, "the peer did not start within its deadline");
+    timeout(Duration::from_micros(deadline_us), stage.engines.create(context)).await.unwrap_or(Err(late))
+}
+
+/// The failure of a step that a deadline cut short: it says what was waited for.
+fn late(context: &PeerContext, peer: &dyn Peer, deadline: Duration) -> Failure {
+    let (phase, waiting_for) = peer.waiting_for();
+    context.failure(phase, format!("timed out after {deadline:?} waiting for {waiting_for}"))
+}
+
+/// Reads the counters every second until the end of the call.
+async fn watch(stage: &Stage, context: &PeerContext, peer: &mut Box<dyn Peer>, end: Instant) -> Result<(), Failure> {
+    let mut ticks = tokio::time::interval(SNAPSHOT_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last: Option<(Instant, Snapshot)> = None;
+    let tally = |metric| stage.recorder.tally(metric, &context.group.name, &context.call.set);
+    let (sending, receiving) = (tally(Metric::SendBitrateBps), tally(Metric::RecvBitrateBps));
+    loop {
+        tokio::select! {
+            () = sleep_until(end.into()) => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        let snapshot = peer.snapshot().await?;
+        let now = Instant::now();
+        if let Some((then, before)) = &last {
+            let seconds = (now - *then).as_secs_f64();
+            let rate =
+                |now: Option<u64>, before: Option<u64>| Some(now?.saturating_sub(before?) as f64 * 8.0 / seconds);
+            let sent = rate(snapshot.bytes_sent, before.bytes_sent);
+            let received = rate(snapshot.bytes_received, before.bytes_received);
+            if let Some(sent) = sent {
+                sending.record(sent);
+            }
+            if let Some(received) = received {
+                receiving.record(received);
+            }
+            let data = rate(snapshot.data_bytes_received, before.data_bytes_received).unwrap_or(0.0);
+            stage.traffic.set_rates(&context.recorder, sent.unwrap_or(0.0), received.unwrap_or(0.0) + data);
+        }
+        last = Some((now, snapshot));
+    }
+}
+
+fn record_phases(
+    stage: &Stage,
+    call: &CallPlan,
+    offerer: &PeerRecorder,
+    answerer: &PeerRecorder,
+    failed: bool,
+    set_up: bool,
+) {
+    let derived = phases::derive(&stage.plan, call, &offerer.marks(), &answerer.marks(), failed);
+    let set_up = (Metric::SetupSuccessRatio, None, if set_up { 1.0 } else { 0.0 });
+    for (metric, peer, value) in derived.samples.into_iter().chain([set_up]) {
+        stage.recorder.record(EventKind::Sample { metric, value, call: call.id.clone(), peer });
+    }
+    for absence in derived.absences {
+        stage.recorder.record(EventKind::Absent(absence));
+    }
+}
+
+fn context(stage: &Stage, call: &Arc<CallPlan>, role: Role) -> PeerContext {
+    let peer = match role {
+        Role::Offerer => &call.offerer,
+        Role::Answerer => &call.answerer,
+    };
+    let group = stage.plan.group(&peer.group).cloned().unwrap_or_else(|| unknown_group(&peer.group));
+    PeerContext {
+        plan: Arc::clone(&stage.plan),
+        group: Arc::new(group),
+        call: Arc::clone(call),
+        role,
+        signaling: Arc::clone(&stage.endpoint),
+        recorder: stage.recorder.for_peer(&peer.id, &call.id),
+    }
+}
+
+/// Only a plan that was edited by hand can name a group that it lacks; `run` refuses it before a call begins.
+fn unknown_group(name: &str) -> crate::plan::GroupPlan {
+    crate::plan::GroupPlan {
+        name: name.into(),
+        engine: Engine::External,
+        optional: false,
+        direction: Default::default(),
+        browser: None,
+    }
+}

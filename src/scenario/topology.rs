@@ -1,0 +1,151 @@
+//! Who calls whom: fills in the calls and counts that a scenario leaves open, and checks that all peers are used.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::check::identifier;
+use super::error::suggest;
+use super::format::{Calls, Peers, Scenario};
+use super::report::Report;
+use crate::plan::{Engine, room};
+
+/// More calls than one process can make; a larger number is a slip of the finger.
+const MOST_CALLS: u64 = 20_000;
+
+/// Afterwards every group has a name, an engine and a count, and every set of calls a name, unless errors were found.
+pub(super) fn complete(scenario: &mut Scenario, report: &mut Report<'_>) {
+    if scenario.topology.calls.is_empty() {
+        scenario.topology.calls.extend(implied_calls(&scenario.peers, report));
+    }
+    let names_are_known = check_names(scenario, report);
+    if names_are_known && !scenario.topology.calls.is_empty() {
+        complete_counts(scenario, report);
+        check_engines(scenario, report);
+    }
+    for group in &mut scenario.peers {
+        (group.name, group.engine) = (Some(group.name().to_owned()), Some(group.engine()));
+    }
+    for calls in &mut scenario.topology.calls {
+        calls.name = Some(calls.name());
+    }
+}
+
+/// The calls of a scenario that does not list them.
+fn implied_calls(peers: &[Peers], report: &mut Report<'_>) -> Option<Calls> {
+    let pair = |offerer: &Peers, answerer: &Peers, count| {
+        Some(Calls { offerer: offerer.name().into(), answerer: answerer.name().into(), count, ..Calls::default() })
+    };
+    match peers {
+        [] => None,
+        [group] => {
+            let count = group.count.unwrap_or(2);
+            if count % 2 == 1 {
+                let message = format!("{count} peers cannot be paired: one is left over");
+                report.wrong("peers.0.count", message, "use an even number");
+                return None;
+            }
+            pair(group, group, count / 2)
+        }
+        [first, second] => {
+            let counts = (first.count.or(second.count).unwrap_or(1), second.count.or(first.count).unwrap_or(1));
+            if counts.0 != counts.1 {
+                let message = format!(
+                    "{} `{}` peers cannot be paired with {} `{}` peers",
+                    counts.0,
+                    first.name(),
+                    counts.1,
+                    second.name()
+                );
+                report.wrong("peers.1.count", message, "use equal counts, or say who calls whom as [[topology.calls]]");
+                return None;
+            }
+            pair(first, second, counts.0)
+        }
+        _ => {
+            let message = format!("it is not said which of the {} groups call each other", peers.len());
+            report.wrong("peers", message, "add [[topology.calls]] with `offerer` and `answerer`");
+            None
+        }
+    }
+}
+
+fn check_names(scenario: &Scenario, report: &mut Report<'_>) -> bool {
+    let groups: Vec<&str> = scenario.peers.iter().map(Peers::name).collect();
+    let (mut names, mut rooms) = (BTreeSet::new(), BTreeSet::new());
+    let mut known = true;
+    for (index, calls) in scenario.topology.calls.iter().enumerate() {
+        let path = format!("topology.calls.{index}");
+        for (key, group) in [("offerer", &calls.offerer), ("answerer", &calls.answerer)] {
+            if !groups.contains(&group.as_str()) {
+                known = false;
+                let help = suggest("groups", group, groups.iter().copied());
+                report.wrong(&format!("{path}.{key}"), format!("there is no group `{group}`"), help);
+            }
+        }
+        if let Some(name) = &calls.name {
+            identifier(report, &format!("{path}.name"), name, 81);
+        }
+        if !names.insert(calls.name()) {
+            let help = "give it a name of its own: name = \"…\"; or raise `count` of the other";
+            let at = if calls.name.is_some() { format!("{path}.name") } else { path.clone() };
+            report.wrong(&at, format!("there is a set of calls named `{}` already", calls.name()), help);
+        }
+        if let Some(room) = &calls.room {
+            identifier(report, &format!("{path}.room"), room, 81);
+        }
+        let taken =
+            (0..calls.count).map(|number| room(&scenario.name, calls, number)).find(|room| !rooms.insert(room.clone()));
+        if let Some(room) = taken {
+            let message = format!("the room `{room}` is used by another set of calls");
+            report.wrong(&format!("{path}.room"), message, "give each set a room of its own");
+        }
+    }
+    let total: u64 = scenario.topology.calls.iter().map(|calls| u64::from(calls.count)).sum();
+    if total > MOST_CALLS {
+        let message = format!("{total} calls are more than one machine can make");
+        report.wrong("topology.calls", message, format!("use at most {MOST_CALLS} in all"));
+    }
+    known
+}
+
+fn complete_counts(scenario: &mut Scenario, report: &mut Report<'_>) {
+    let mut needed: BTreeMap<&str, u64> = BTreeMap::new();
+    for calls in &scenario.topology.calls {
+        for group in [&calls.offerer, &calls.answerer] {
+            *needed.entry(group).or_default() += u64::from(calls.count);
+        }
+    }
+    for (index, group) in scenario.peers.iter_mut().enumerate() {
+        let path = format!("peers.{index}");
+        let needed = needed.get(group.name()).copied().unwrap_or(0);
+        let name = group.name();
+        if needed == 0 {
+            let help = "remove it, or name it as `offerer` or `answerer` of [[topology.calls]]";
+            report.wrong(&path, format!("nobody calls the group `{name}`, and it calls nobody"), help);
+            continue;
+        }
+        let count = group.count.map_or(needed, u64::from);
+        if count != needed {
+            let fault = if count > needed { "are never used" } else { "are not enough" };
+            let message = format!("{count} peers of `{name}` {fault}: its calls take {needed}");
+            let message = if count > needed {
+                message.replacen(&count.to_string(), &format!("{} of {count}", count - needed), 1)
+            } else {
+                message
+            };
+            let help = format!("use count = {needed}, leave it out, or change `count` of the calls");
+            report.wrong(&format!("{path}.count"), message, help);
+        }
+        group.count = u32::try_from(count).ok();
+    }
+}
+
+fn check_engines(scenario: &Scenario, report: &mut Report<'_>) {
+    let engine = |name: &str| scenario.peers.iter().find(|group| group.name() == name).map(Peers::engine);
+    for (index, calls) in scenario.topology.calls.iter().enumerate() {
+        if [&calls.offerer, &calls.answerer].iter().all(|name| engine(name) == Some(Engine::External)) {
+            let help = "let a native peer or a browser be one end";
+            let message = "nothing can be measured of a call between two external clients";
+            report.wrong(&format!("topology.calls.{index}"), message, help);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Why signaling does not work, told apart so that a report can say what to repair.
+
+use std::io;
+
+use tokio_tungstenite::tungstenite::Error as WsError;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+
+use crate::signaling::protocol::ErrorCode;
+use crate::signaling::trust;
+
+/// Why a client has no signaling (any more).
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The URL is not one of a secure WebSocket.
+    #[error("{url:?} is not the URL of a signaling server: {detail}; it should look like wss://host:8443/ws")]
+    Url {
+        /// The URL.
+        url: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The host has no address.
+    #[error("the host name {host} has no address: {source}")]
+    Dns {
+        /// The host.
+        host: String,
+        /// What the resolver says.
+        source: io::Error,
+    },
+    /// Nothing listens there.
+    #[error("{address} refuses the connection: is the signaling server running, and on this port?")]
+    Refused {
+        /// Address and port.
+        address: String,
+    },
+    /// There is no TCP connection for another reason.
+    #[error("cannot connect to {address}: {source}")]
+    Connect {
+        /// Address and port.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The certificate comes from a CA that is not trusted.
+    #[error("the certificate of {host} comes from a CA that is not trusted: give its CA as a PEM file")]
+    Untrusted {
+        /// The host.
+        host: String,
+    },
+    /// The certificate is for another host.
+    #[error("the certificate of {host} is for other names ({names})")]
+    WrongName {
+        /// The host.
+        host: String,
+        /// The names in the certificate.
+        names: String,
+    },
+    /// The certificate's time is over, or has not come.
+    #[error("the certificate of {host} {detail}: renew it, or check this machine's clock")]
+    Expired {
+        /// The host.
+        host: String,
+        /// "expired at …" or "is not valid before …".
+        detail: String,
+    },
+    /// TLS fails for another reason.
+    #[error("TLS with {host} fails: {source}")]
+    Tls {
+        /// The host.
+        host: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The server speaks HTTP but does not open a WebSocket.
+    #[error("{url} answers the WebSocket upgrade with HTTP status {status}{body}")]
+    Upgrade {
+        /// The URL.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// The beginning of the answer's text, after a colon; empty without one.
+        body: String,
+    },
+    /// The server ended the connection.
+    #[error("the signaling server closed the connection{}", close_text(*code, reason))]
+    Closed {
+        /// The WebSocket close code (RFC 6455, section 7.4); `None` if it went without one.
+        code: Option<u16>,
+        /// What the server says; often empty.
+        reason: String,
+    },
+    /// The server sent something that the protocol does not allow.
+    #[error("the signaling server breaks the protocol: {detail}; it sent: {quote}")]
+    Protocol {
+        /// What is wrong.
+        detail: String,
+        /// The beginning of what came.
+        quote: String,
+    },
+    /// The server answered with an `error` message.
+    #[error("the signaling server says {}: {message}", code.name())]
+    Server {
+        /// Its code.
+        code: ErrorCode,
+        /// Its text.
+        message: String,
+    },
+    /// The connection broke.
+    #[error("the signaling connection broke: {0}")]
+    Io(io::Error),
+}
+
+impl ClientError {
+    pub(super) fn from_tcp(address: String, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused { address },
+            _ => Self::Connect { address, source },
+        }
+    }
+
+    pub(super) fn from_tls(host: &str, source: io::Error) -> Self {
+        use rustls::CertificateError as Fault;
+
+        let host = host.to_owned();
+        let fault = source.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+        match fault {
+            Some(rustls::Error::InvalidCertificate(fault)) => match fault {
+                Fault::UnknownIssuer | Fault::BadSignature => Self::Untrusted { host },
+                Fault::NotValidForName => Self::WrongName { host, names: "not named".into() },
+                Fault::NotValidForNameContext { presented, .. } => {
+                    Self::WrongName { host, names: presented.join(", ") }
+                }
+                Fault::Expired => Self::Expired { host, detail: "has expired".into() },
+                Fault::ExpiredContext { not_after, .. } => {
+                    Self::Expired { host, detail: format!("expired at {}", trust::date(*not_after)) }
+                }
+                Fault::NotValidYet => Self::Expired { host, detail: "is not valid yet".into() },
+                Fault::NotValidYetContext { not_before, .. } => {
+                    Self::Expired { host, detail: format!("is not valid before {}", trust::date(*not_before)) }
+                }
+                _ => Self::Tls { host, source },
+            },
+            _ => Self::Tls { host, source },
+        }
+    }
+
+    pub(super) fn from_upgrade(url: &str, error: WsError) -> Self {
+        match error {
+            WsError::Http(response) => {
+                let text = String::from_utf8_lossy(response.body().as_deref().unwrap_or_default()).into_owned();
+                let body = if text.trim().is_empty() { String::new() } else { format!(": {}", excerpt(text.trim())) };
+                Self::Upgrade { url: url.to_owned(), status: response.status().as_u16(), body }
+            }
+            other => Self::from_socket(other),
+        }
+    }
+
+    pub(super) fn from_socket(error: WsError) -> Self {
+        let closed = || Self::Closed { code: None, reason: String::new() };
+        match error {
+            WsError::ConnectionClosed | WsError::AlreadyClosed => closed(),
+            WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake | ProtocolError::SendAfterClosing) => {
+                closed()
+            }
+            WsError::Io(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+                ) =>
+            {
+                closed()
+            }
+            WsError::Io(error) => Self::Io(error),
+            other => Self::Protocol { detail: other.to_string(), quote: "not readable".into() },
+        }
+    }
+}
+
+/// The beginning of a text, for quoting it in an error.
+pub(super) fn excerpt(text: &str) -> String {
+    const CHARACTERS: usize = 160;
+    match text.char_indices().nth(CHARACTERS) {
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
+        None => text.to_owned(),
+    }
+}
+
+fn close_text(code: Option<u16>, reason: &str) -> String {
+    match (code, reason) {
+        (None, _) => " without saying why".into(),
+        (Some(code), "") => format!(" with code {code}"),
+        (Some(code), reason) => format!(" with code {code}: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_quoted_by_its_beginning() {
+        assert_eq!(excerpt("short"), "short");
+        let long = "é".repeat(500);
+        assert_eq!(excerpt(&long), format!("{}… (1000 bytes)", "é".repeat(160)));
+    }
+
+    #[test]
+    fn a_close_is_told_with_code_and_reason() {
+        let error = ClientError::Closed { code: Some(1008), reason: "too many messages".into() };
+        assert_eq!(error.to_string(), "the signaling server closed the connection with code 1008: too many messages");
+    }
+}

@@ -1,0 +1,253 @@
+//! Who is connected, and who is in which room.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::Limits;
+use super::incoming::Refusal;
+use super::metrics::{Levels, Metrics};
+use super::outbox::Outbox;
+use crate::signaling::protocol::{ErrorCode, ServerMessage};
+
+const ROOM_NAME_BYTES: usize = 128;
+
+/// An id: 128 random bits in hex.
+pub(super) type Id = Arc<str>;
+
+/// Clients and rooms. Its lock is held for look-ups and queue operations only, never while something is awaited; that
+/// all messages about a room are queued under it gives every client the same order of events.
+#[derive(Debug)]
+pub(super) struct Hub {
+    pub(super) limits: Limits,
+    pub(super) metrics: Metrics,
+    /// Connections that are open, whatever they speak.
+    pub(super) connections: AtomicUsize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    clients: HashMap<Id, Client>,
+    rooms: HashMap<Arc<str>, Vec<Id>>,
+    shut_down: bool,
+}
+
+#[derive(Debug)]
+struct Client {
+    outbox: Arc<Outbox>,
+    room: Option<Arc<str>>,
+}
+
+impl Hub {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, metrics: Metrics::default(), connections: AtomicUsize::new(0), state: Mutex::default() }
+    }
+
+    /// Makes a client known.
+    pub(super) fn register(&self, id: Id, outbox: Arc<Outbox>) {
+        let mut state = self.lock();
+        if state.shut_down {
+            outbox.shut_down();
+        }
+        state.clients.insert(id, Client { outbox, room: None });
+    }
+
+    /// Forgets a client, and tells its room.
+    pub(super) fn unregister(&self, id: &Id) {
+        let mut state = self.lock();
+        if let Some(Client { room: Some(room), .. }) = state.clients.remove(id) {
+            state.depart(id, &room);
+        }
+    }
+
+    /// Puts a client into a room, tells it who is there, and tells them.
+    pub(super) fn join(&self, id: &Id, room: &str) -> Result<(), Refusal> {
+        if room.is_empty() || room.len() > ROOM_NAME_BYTES || room.chars().any(char::is_control) {
+            let message = format!("a room's name has 1 to {ROOM_NAME_BYTES} bytes and no control characters");
+            return Err(Refusal::new(ErrorCode::BadRoom, message));
+        }
+        let mut state = self.lock();
+        let State { clients, rooms, .. } = &mut *state;
+        let Some(client) = clients.get_mut(id) else { return Ok(()) };
+        if let Some(current) = &client.room {
+            let message = format!("already in the room {current:?}: leave it first");
+            return Err(Refusal::new(ErrorCode::AlreadyJoined, message));
+        }
+        let (name, mut members) = match rooms.remove_entry(room) {
+            Some(entry) => entry,
+            None => (Arc::from(room), Vec::new()),
+        };
+        if members.len() >= self.limits.room_clients {
+            let message = format!("the room has {} clients, as many as it may have", members.len());
+            rooms.insert(name, members);
+            return Err(Refusal::new(ErrorCode::RoomFull, message));
+        }
+        client.room = Some(name.clone());
+        let peers = members.iter().map(ToString::to_string).collect();
+        client.outbox.push(encode(&ServerMessage::Joined { room: room.to_owned(), peers }));
+        tell(clients, &members, &ServerMessage::PeerJoined { id: id.to_string() });
+        members.push(id.clone());
+        rooms.insert(name, members);
+        Ok(())
+    }
+
+    /// Takes a client out of its room, and tells it and the others.
+    pub(super) fn leave(&self, id: &Id) -> Result<(), Refusal> {
+        let mut state = self.lock();
+        let Some(client) = state.clients.get_mut(id) else { return Ok(()) };
+        let Some(room) = client.room.take() else { return Err(not_joined()) };
+        client.outbox.push(encode(&ServerMessage::Left { room: room.to_string() }));
+        state.depart(id, &room);
+        Ok(())
+    }
+
+    /// Hands a message to another client of the sender's room. `text` is asked for once it is known that there is one.
+    pub(super) fn relay(&self, from: &Id, to: &str, text: impl FnOnce() -> Utf8Bytes) -> Result<(), Refusal> {
+        let outbox = {
+            let state = self.lock();
+            let room = state.clients.get(from).and_then(|client| client.room.as_ref()).ok_or_else(not_joined)?;
+            let recipient = state.clients.get(to).ok_or_else(|| {
+                Refusal::new(ErrorCode::UnknownRecipient, "no client has this id: it has disconnected, or never was")
+            })?;
+            if recipient.room.as_ref() != Some(room) {
+                return Err(Refusal::new(ErrorCode::WrongRoom, "the recipient is not in your room"));
+            }
+            recipient.outbox.clone()
+        };
+        outbox.push(text());
+        Metrics::count(&self.metrics.relayed);
+        Ok(())
+    }
+
+    /// Asks every client's task, also those still to come, to say good-bye.
+    pub(super) fn shut_down(&self) {
+        let mut state = self.lock();
+        state.shut_down = true;
+        for client in state.clients.values() {
+            client.outbox.shut_down();
+        }
+    }
+
+    /// What there is at this moment.
+    pub(super) fn levels(&self) -> Levels {
+        let state = self.lock();
+        let connections = self.connections.load(std::sync::atomic::Ordering::Relaxed);
+        Levels { connections, clients: state.clients.len(), rooms: state.rooms.len() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn depart(&mut self, id: &Id, room: &Arc<str>) {
+        let Some(members) = self.rooms.get_mut(room) else { return };
+        members.retain(|member| member != id);
+        if members.is_empty() {
+            self.rooms.remove(room);
+        } else {
+            tell(&self.clients, members, &ServerMessage::PeerLeft { id: id.to_string() });
+        }
+    }
+}
+
+/// A message as it goes over the wire.
+pub(super) fn encode(message: &ServerMessage) -> Utf8Bytes {
+    // Strings, numbers and lists always serialise.
+    serde_json::to_string(message).unwrap_or_default().into()
+}
+
+fn tell(clients: &HashMap<Id, Client>, members: &[Id], message: &ServerMessage) {
+    if members.is_empty() {
+        return;
+    }
+    let text = encode(message);
+    for client in members.iter().filter_map(|member| clients.get(member)) {
+        client.outbox.push(text.clone());
+    }
+}
+
+fn not_joined() -> Refusal {
+    Refusal::new(ErrorCode::NotJoined, "you are in no room: join one first")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Seat {
+        id: Id,
+        outbox: Arc<Outbox>,
+    }
+
+    impl Seat {
+        fn new(hub: &Hub, id: &str) -> Self {
+            let seat = Self { id: id.into(), outbox: Arc::new(Outbox::new(&hub.limits)) };
+            hub.register(seat.id.clone(), seat.outbox.clone());
+            seat
+        }
+
+        fn got(&self) -> Vec<String> {
+            self.outbox.take().iter().map(ToString::to_string).collect()
+        }
+    }
+
+    #[test]
+    fn a_room_knows_who_comes_and_goes() {
+        let hub = Hub::new(Limits::default());
+        let (a, b) = (Seat::new(&hub, "a"), Seat::new(&hub, "b"));
+        hub.join(&a.id, "r").unwrap();
+        hub.join(&b.id, "r").unwrap();
+        assert_eq!(a.got(), [r#"{"type":"joined","room":"r","peers":[]}"#, r#"{"type":"peer-joined","id":"b"}"#]);
+        assert_eq!(b.got(), [r#"{"type":"joined","room":"r","peers":["a"]}"#]);
+        hub.leave(&a.id).unwrap();
+        assert_eq!(a.got(), [r#"{"type":"left","room":"r"}"#]);
+        assert_eq!(b.got(), [r#"{"type":"peer-left","id":"a"}"#]);
+        hub.unregister(&b.id);
+        assert!(a.got().is_empty());
+        assert_eq!((hub.levels().clients, hub.levels().rooms), (1, 0));
+    }
+
+    #[test]
+    fn messages_stay_in_their_room() {
+        let hub = Hub::new(Limits::default());
+        let (a, b) = (Seat::new(&hub, "a"), Seat::new(&hub, "b"));
+        let code = |to: &str| hub.relay(&a.id, to, || "x".into()).unwrap_err().code;
+        assert_eq!(code("b"), ErrorCode::NotJoined);
+        hub.join(&a.id, "r").unwrap();
+        assert_eq!(code("b"), ErrorCode::WrongRoom);
+        hub.join(&b.id, "s").unwrap();
+        assert_eq!(code("b"), ErrorCode::WrongRoom);
+        assert_eq!(code("c"), ErrorCode::UnknownRecipient);
+        b.got();
+        hub.leave(&b.id).unwrap();
+        hub.join(&b.id, "r").unwrap();
+        b.got();
+        hub.relay(&a.id, "b", || "x".into()).unwrap();
+        assert_eq!(b.got(), ["x"]);
+    }
+
+    #[test]
+    fn a_room_has_room_for_so_many() {
+        let hub = Hub::new(Limits { room_clients: 1, ..Limits::default() });
+        let (a, b) = (Seat::new(&hub, "a"), Seat::new(&hub, "b"));
+        hub.join(&a.id, "r").unwrap();
+        assert_eq!(hub.join(&a.id, "s").unwrap_err().code, ErrorCode::AlreadyJoined);
+        assert_eq!(hub.join(&b.id, "r").unwrap_err().code, ErrorCode::RoomFull);
+        hub.join(&b.id, "s").unwrap();
+    }
+
+    #[test]
+    fn room_names_have_limits() {
+        let hub = Hub::new(Limits::default());
+        let a = Seat::new(&hub, "a");
+        for bad in ["", "a\nb", "\u{7f}", &"x".repeat(129)] {
+            assert_eq!(hub.join(&a.id, bad).unwrap_err().code, ErrorCode::BadRoom, "{bad:?}");
+        }
+        hub.join(&a.id, &"é".repeat(64)).unwrap();
+    }
+}

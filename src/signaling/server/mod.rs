@@ -1,0 +1,200 @@
+//! The bundled server: HTTPS and secure WebSocket on one port.
+
+mod accept;
+mod connection;
+mod http;
+mod hub;
+mod incoming;
+mod limits;
+mod metrics;
+mod outbox;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub use limits::Limits;
+
+use super::address::{authority, host_name, lan_addresses};
+use super::{Endpoint, Identity};
+use http::App;
+use hub::Hub;
+
+/// Beyond the good-byes of the clients, for tasks that have not noticed yet.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+
+/// What a server is started with.
+#[derive(Debug)]
+pub struct ServerConfig {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Its certificate.
+    pub identity: Identity,
+    /// Its pages. The CA is added as `/ca.pem`.
+    pub pages: Vec<Page>,
+    /// What clients may do.
+    pub limits: Limits,
+}
+
+/// Something static that the server serves.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The absolute path, such as `/` or `/app.js`.
+    pub path: String,
+    /// The MIME type, such as `text/html; charset=utf-8`.
+    pub content_type: String,
+    /// The content.
+    pub body: bytes::Bytes,
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Another program has the port.
+    #[error("{0} is in use by another program: stop it, or listen on another port (port 0 takes a free one)")]
+    PortInUse(SocketAddr),
+    /// The port needs privileges.
+    #[error("not permitted to listen on {0}: take a port from 1024 on")]
+    NotPermitted(SocketAddr),
+    /// The address belongs to another machine.
+    #[error("{0} is not an address of this machine: listen on 127.0.0.1, on 0.0.0.0, or on one of its own")]
+    NotLocal(IpAddr),
+    /// It cannot listen for another reason.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The certificate fits no name under which the server can be reached.
+    #[error("the certificate names no host: give one with a DNS name or the address {0} among its alternative names")]
+    NoName(IpAddr),
+}
+
+/// A running server. Dropping it ends everything at once; [`shutdown`](Self::shutdown) says good-bye first.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    hosts: Vec<String>,
+    identity: Identity,
+    app: Arc<App>,
+    stop: CancellationToken,
+    _kill: DropGuard,
+}
+
+impl Server {
+    /// Starts to listen and to serve, on tasks of the current Tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The address cannot be listened on, or the certificate is for nobody.
+    pub async fn start(config: ServerConfig) -> Result<Self, ServerError> {
+        let ServerConfig { listen, identity, mut pages, limits } = config;
+        let hosts = hosts(listen.ip(), &identity);
+        if hosts.is_empty() {
+            return Err(ServerError::NoName(listen.ip()));
+        }
+        let fault = |error| listen_error(listen, error);
+        let listener = TcpListener::bind(listen).await.map_err(fault)?;
+        let address = listener.local_addr().map_err(fault)?;
+        if let Some(pem) = identity.ca_pem() {
+            let (path, content_type) = ("/ca.pem".into(), "application/x-x509-ca-cert".into());
+            pages.push(Page { path, content_type, body: pem.to_owned().into() });
+        }
+
+        let kill = CancellationToken::new();
+        let stop = kill.child_token();
+        let app = Arc::new(App::new(Arc::new(Hub::new(limits)), pages, kill.clone()));
+        let acceptor = TlsAcceptor::from(identity.server_config());
+        app.tasks.spawn(accept::run(listener, acceptor, http::router(app.clone()), app.clone(), stop.clone()));
+        Ok(Self { address, hosts, identity, app, stop, _kill: kill.drop_guard() })
+    }
+
+    /// Where it listens, with the port that it has got.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What clients need to use it.
+    pub fn endpoint(&self) -> Endpoint {
+        let authority = url_authority(&self.hosts[0], self.address.port());
+        // Whom the machine trusts anyway needs no pin.
+        let pinned = self.identity.ca_pem().is_some();
+        Endpoint {
+            url: format!("wss://{authority}/ws"),
+            page_url: format!("https://{authority}/"),
+            tls: self.identity.client_config(),
+            leaf_sha256: pinned.then(|| self.identity.leaf_sha256()),
+            spki_sha256: pinned.then(|| self.identity.spki_sha256()),
+        }
+    }
+
+    /// `https://…/` under every name and address that leads to it and that its certificate is valid for.
+    pub fn urls(&self) -> Vec<String> {
+        let url = |host: &String| format!("https://{}/", url_authority(host, self.address.port()));
+        self.hosts.iter().map(url).collect()
+    }
+
+    /// Its certificate.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Stops listening, says good-bye to every client, and returns once no task and no socket is left: within
+    /// [`Limits::farewell`] and a second.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        self.app.hub.shut_down();
+        self.app.tasks.close();
+        let patience = self.app.hub.limits.farewell + SHUTDOWN_GRACE;
+        if tokio::time::timeout(patience, self.app.tasks.wait()).await.is_err() {
+            self.app.kill.cancel();
+            self.app.tasks.wait().await;
+        }
+    }
+}
+
+/// The hosts for URLs, the best first: those that lead to `listen` and that the certificate is valid for. That the DNS
+/// names of the user's own certificate lead here is the user's promise.
+fn hosts(listen: IpAddr, identity: &Identity) -> Vec<String> {
+    let mut hosts = Vec::new();
+    if listen.is_unspecified() {
+        hosts.extend(["127.0.0.1".to_owned(), "localhost".to_owned()]);
+        hosts.extend(host_name());
+        hosts.extend(
+            lan_addresses().iter().filter(|address| address.is_ipv4() || listen.is_ipv6()).map(IpAddr::to_string),
+        );
+    } else {
+        hosts.push(listen.to_string());
+        if listen.is_loopback() {
+            hosts.push("localhost".to_owned());
+        }
+    }
+    if hosts.iter().all(|host| !identity.covers(host)) {
+        hosts.extend(identity.dns_names());
+    }
+    hosts.retain(|host| identity.covers(host));
+    hosts
+}
+
+fn url_authority(host: &str, port: u16) -> String {
+    match host.parse() {
+        Ok(address) => authority(address, port),
+        Err(_) => format!("{host}:{port}"),
+    }
+}
+
+fn listen_error(address: SocketAddr, source: io::Error) -> ServerError {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => ServerError::PortInUse(address),
+        io::ErrorKind::PermissionDenied => ServerError::NotPermitted(address),
+        io::ErrorKind::AddrNotAvailable => ServerError::NotLocal(address.ip()),
+        _ => ServerError::Listen { address, source },
+    }
+}

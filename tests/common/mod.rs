@@ -1,0 +1,162 @@
+//! Runs the real binary in a directory of its own.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A directory for scenarios and records, removed at the end.
+pub struct Lab {
+    pub dir: TempDir,
+}
+
+impl Lab {
+    pub fn new() -> Self {
+        Self { dir: tempfile::tempdir().expect("a temporary directory") }
+    }
+
+    /// Writes a scenario and returns its path.
+    pub fn scenario(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.dir.path().join(format!("{name}.toml"));
+        std::fs::write(&path, text).expect("the scenario is written");
+        path
+    }
+
+    /// The folder of the records.
+    pub fn out(&self) -> PathBuf {
+        self.dir.path().join("reports")
+    }
+
+    /// A command of the binary under test.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
+        command.args(arguments).env("CI", "true").env("NO_COLOR", "1").env_remove("GITHUB_ACTIONS");
+        command.current_dir(self.dir.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs a scenario to its end.
+    pub fn run(&self, scenario: &Path, more: &[&str]) -> Run {
+        self.try_run(scenario, more)
+    }
+
+    /// Runs a scenario to its end; once more if noise on the machine made the result invalid.
+    pub fn run_calmly(&self, scenario: &Path, more: &[&str]) -> Run {
+        let run = self.try_run(scenario, more);
+        if run.code == 3 { self.try_run(scenario, more) } else { run }
+    }
+
+    fn try_run(&self, scenario: &Path, more: &[&str]) -> Run {
+        let out = self.out();
+        let mut arguments = vec!["run", text(scenario), "--out", text(&out)];
+        arguments.extend(more);
+        let output = self.command(&arguments).output().expect("the binary runs");
+        Run::new(output, &out)
+    }
+
+    /// Starts a run and waits until its record exists.
+    pub fn start(&self, scenario: &Path) -> Child {
+        let out = self.out();
+        self.command(&["run", text(scenario), "--out", text(&out)]).spawn().expect("the binary runs")
+    }
+
+    /// Waits until an event of this type is on disk.
+    pub fn wait_for_event(&self, wanted: &str) {
+        wait_until(&format!("the event {wanted}"), || {
+            newest_record(&self.out())
+                .and_then(|record| std::fs::read_to_string(record.join("events.ndjson")).ok())
+                .is_some_and(|events| events.contains(wanted))
+        });
+    }
+}
+
+/// A run that ended.
+pub struct Run {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+    /// The run directory, if there is one.
+    pub record: Option<PathBuf>,
+}
+
+impl Run {
+    pub fn new(output: Output, out: &Path) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            record: newest_record(out),
+        }
+    }
+
+    pub fn report(&self) -> Value {
+        let record = self.record.as_ref().unwrap_or_else(|| panic!("no record; the run said:\n{}", self.stderr));
+        let text = std::fs::read_to_string(record.join("report.json")).expect("report.json");
+        serde_json::from_str(&text).expect("report.json is JSON")
+    }
+
+    #[track_caller]
+    pub fn assert_code(&self, code: i32) -> &Self {
+        assert_eq!(self.code, code, "the run said:\n{}", self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub fn assert_says(&self, words: &str) -> &Self {
+        assert!(self.stderr.contains(words), "{words:?} is not in:\n{}", self.stderr);
+        self
+    }
+}
+
+/// The directory of the newest record.
+pub fn newest_record(out: &Path) -> Option<PathBuf> {
+    let name = std::fs::read_dir(out).ok()?.filter_map(Result::ok).find(|entry| entry.path().is_dir())?;
+    let mut runs: Vec<_> = std::fs::read_dir(name.path())
+        .ok()?
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_name() != "latest")
+        .map(|entry| entry.path())
+        .collect();
+    runs.sort();
+    runs.pop()
+}
+
+/// Waits, with a generous deadline, until something holds.
+#[track_caller]
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "timed out waiting for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Processes whose command line contains `needle`, this one apart.
+pub fn processes_with(needle: &str) -> Vec<String> {
+    let own = std::process::id().to_string();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("/proc").filter_map(Result::ok) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == own || !name.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.contains(needle) {
+            found.push(format!("{name}: {line}"));
+        }
+    }
+    found
+}
+
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+/// The repository's own file.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}

@@ -1,0 +1,121 @@
+"""A client of the bundled signaling server, written from docs/signaling.md alone, on a WebRTC stack of another language.
+
+Joins a room, makes or takes one call, sends video and audio, echoes what arrives on the data channel `echo`, and prints one
+line of JSON about what it received once the other end has left.
+
+    client.py wss://HOST:PORT/ws CA.pem ROOM offer|answer
+"""
+
+import asyncio
+import json
+import ssl
+import sys
+
+import websockets
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.contrib.media import MediaBlackhole
+from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
+from aiortc.sdp import candidate_from_sdp
+
+
+class Counter:
+    def __init__(self):
+        self.frames = {"audio": 0, "video": 0}
+        self.size = None
+        self.messages = 0
+
+    async def consume(self, track):
+        try:
+            while True:
+                frame = await track.recv()
+                self.frames[track.kind] += 1
+                if track.kind == "video":
+                    self.size = [frame.width, frame.height]
+        except Exception:  # the track ends when the other end hangs up
+            pass
+
+
+async def main(url, ca, room, role):
+    context = ssl.create_default_context(cafile=ca)
+    counter = Counter()
+    connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+
+    @connection.on("track")
+    def on_track(track):
+        asyncio.ensure_future(counter.consume(track))
+
+    def echo(channel):
+        @channel.on("message")
+        def on_message(message):
+            counter.messages += 1
+            if role == "answer":
+                channel.send(message)
+
+    connection.on("datachannel", echo)
+
+    async with websockets.connect(url, ssl=context, max_size=65536) as socket:
+
+        async def send(message):
+            await socket.send(json.dumps(message))
+
+        welcome = json.loads(await socket.recv())
+        assert welcome["type"] == "welcome", welcome
+        await send({"type": "join", "room": room})
+
+        async def offer(to):
+            connection.addTrack(VideoStreamTrack())
+            connection.addTrack(AudioStreamTrack())
+            channel = connection.createDataChannel("echo")
+            echo(channel)
+
+            @channel.on("open")
+            def on_open():
+                async def talk():
+                    while channel.readyState == "open":
+                        channel.send(b"a message of the foreign client")
+                        await asyncio.sleep(0.1)
+
+                asyncio.ensure_future(talk())
+
+            await connection.setLocalDescription(await connection.createOffer())
+            await send({"type": "offer", "to": to, "sdp": connection.localDescription.sdp})
+            await send({"type": "candidate", "to": to, "candidate": None})
+
+        other = None
+        async for text in socket:
+            message = json.loads(text)
+            kind = message["type"]
+            if kind == "joined" and role == "offer" and message["peers"]:
+                other = message["peers"][0]
+                await offer(other)
+            elif kind == "peer-joined" and role == "offer" and other is None:
+                other = message["id"]
+                await offer(other)
+            elif kind == "offer" and role == "answer":
+                other = message["from"]
+                await connection.setRemoteDescription(RTCSessionDescription(message["sdp"], "offer"))
+                connection.addTrack(VideoStreamTrack())
+                connection.addTrack(AudioStreamTrack())
+                await connection.setLocalDescription(await connection.createAnswer())
+                await send({"type": "answer", "to": other, "sdp": connection.localDescription.sdp})
+                await send({"type": "candidate", "to": other, "candidate": None})
+            elif kind == "answer" and message["from"] == other:
+                await connection.setRemoteDescription(RTCSessionDescription(message["sdp"], "answer"))
+            elif kind == "candidate" and message["from"] == other and message["candidate"]:
+                init = message["candidate"]
+                if init.get("candidate"):
+                    candidate = candidate_from_sdp(init["candidate"].split(":", 1)[1])
+                    candidate.sdpMid = init.get("sdpMid")
+                    candidate.sdpMLineIndex = init.get("sdpMLineIndex")
+                    await connection.addIceCandidate(candidate)
+            elif kind == "peer-left" and message["id"] == other:
+                break
+            elif kind == "error":
+                raise SystemExit(f"the server says {message['code']}: {message['message']}")
+
+    await connection.close()
+    print(json.dumps({"frames": counter.frames, "size": counter.size, "messages": counter.messages}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:5]))

@@ -1,0 +1,210 @@
+//! Every fault in a scenario is named, with its place and the remedy.
+
+use harness::scenario::{Overrides, load};
+
+/// Loads a scenario and gives its errors as text.
+fn errors(text: &str) -> String {
+    errors_with(text, &Overrides::default())
+}
+
+fn errors_with(text: &str, overrides: &Overrides) -> String {
+    load("a.toml", text, overrides).expect_err("the scenario is wrong").to_string()
+}
+
+/// A right scenario, with more text after it.
+fn after_peers(text: &str) -> String {
+    errors(&format!("name = \"a\"\n[[peers]]\ncount = 2\n{text}"))
+}
+
+#[track_caller]
+fn assert_says(errors: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(errors.contains(part), "{part:?} is not in:\n{errors}");
+    }
+}
+
+#[test]
+fn unknown_keys() {
+    let said = after_peers("cuont = 3\n[lod]\nhold = \"1s\"\n[media.data]\necho = true\n");
+    assert_says(
+        &said,
+        &[
+            "a.toml:4:1: unknown key `cuont` in `peers.0`; did you mean `count`? keys here: ",
+            "a.toml:5:2: unknown key `lod`; did you mean `load`?",
+            "a.toml:8:1: unknown key `echo` in `media.data`",
+        ],
+    );
+}
+
+#[test]
+fn wrong_units() {
+    let said = after_peers(
+        "[load]\narrivals = \"50\"\nhold = \"5 sec\"\n[health]\nsteal = \"0.1\"\n[media.data]\necho_size = \"64 bit\"",
+    );
+    assert_says(
+        &said,
+        &[
+            "a.toml:5:12: `arrivals`: \"50\" is not a rate: the unit is missing; write a number and one of /s, /min, /h",
+            "a.toml:6:8: `hold`: \"5 sec\" is not a duration: unknown unit \"sec\"; write a number and one of us, ms, s",
+            "a.toml:8:9: `steal`: \"0.1\" is not a share",
+            "a.toml:10:13: `echo_size`: \"64 bit\" is not a size: unknown unit \"bit\"",
+        ],
+    );
+}
+
+#[test]
+fn wrong_types() {
+    let said = after_peers(
+        "optional = 1\nengine = 2\n[load]\nhold = 5\n[media]\nframe_rate = \"30\"\ndata = 3\n[ice]\nservers = 1\n[signaling]\nurl = false",
+    );
+    assert_says(
+        &said,
+        &[
+            "a.toml:4:12: `optional` must be true or false, but is the number 1",
+            "a.toml:5:10: `engine` must be a name, but is the number 2",
+            "a.toml:7:8: `hold` must be a text, but is the number 5; write a number and one of us, ms, s, min, h",
+            "a.toml:9:14: `frame_rate` must be a whole number, but is the text \"30\"; write it without quotes",
+            "a.toml:10:8: `data` must be a table, but is the number 3",
+            "a.toml:12:11: `servers` must be an array, but is the number 1; write it as [[ice.servers]]",
+            "a.toml:14:7: `url` must be a text, but is false; put it in quotes",
+        ],
+    );
+}
+
+#[test]
+fn impossible_numbers() {
+    assert_says(&errors("name = \"a\"\n[[peers]]\ncount = 0"), &["a.toml:3:9: `count` cannot be 0; 1 to 10000"]);
+    assert_says(&errors("name = \"a\"\n[[peers]]\ncount = -2"), &["`count` cannot be -2"]);
+    assert_says(&errors("name = \"a\"\n[[peers]]\ncount = 4000000000"), &["`count` cannot be 4000000000"]);
+    assert_says(
+        &errors("name = \"a\"\n[[peers]]\ncount = 3"),
+        &["a.toml:3:9: 3 peers cannot be paired: one is left over"],
+    );
+    assert_says(&errors("name = \"a\"\nschema = 2\n[[peers]]"), &["`schema` cannot be 2; only 1 is known"]);
+    assert_says(&errors("name = \"a\"\nseed = -1\n[[peers]]"), &["`seed` cannot be -1"]);
+    let said = after_peers(
+        "[media]\nframe_rate = 1000\n[[gate]]\nmetric = \"rtt_ms\"\nexpect = \"max < 1s\"\nmin_samples = 0",
+    );
+    assert_says(&said, &["`frame_rate` cannot be 1000; 1 to 240", "`min_samples` cannot be 0; at least 1"]);
+    let said = after_peers(
+        "[load]\nhold = \"0s\"\n[deadlines]\njoin = \"0s\"\n[media.data]\necho_interval = \"1us\"\nmessage_size = \"1 MiB\"",
+    );
+    assert_says(
+        &said,
+        &[
+            "`hold` cannot be 0us; 100ms to 86400s",
+            "`join` cannot be 0us",
+            "`echo_interval` cannot be 1us",
+            "`message_size` cannot be 1 MiB; 16 B to 256 KiB",
+        ],
+    );
+}
+
+#[test]
+fn addresses() {
+    assert_says(&after_peers("[signaling]\nlisten = \"127.0.0.1:70000\""), &["a.toml:5:10: port 70000 does not exist"]);
+    assert_says(&after_peers("[signaling]\nlisten = \"8443\""), &["\"8443\" is not an address with a port"]);
+    assert_says(&after_peers("[signaling]\nurl = \"ws://a/ws\""), &["is not the URL of a secure WebSocket"]);
+    assert_says(
+        &after_peers("[signaling]\nurl = \"wss://a/ws\"\nlisten = \"127.0.0.1:1\""),
+        &["a.toml:6:10: `listen` is for the bundled server"],
+    );
+    assert_says(
+        &after_peers("[[ice.servers]]\nurls = [\"stun:a:99999\"]"),
+        &["a.toml:5:9: \"stun:a:99999\" is no server"],
+    );
+    assert_says(&after_peers("[[ice.servers]]\nurls = []"), &["`ice.servers.0.urls` is empty"]);
+    assert_says(
+        &after_peers("[[ice.servers]]\nurls = [\"turn:a\"]"),
+        &["a TURN server needs a user name and a credential"],
+    );
+    assert_says(&after_peers("[ice]\npolicy = \"relay\""), &["a.toml:5:10: no call can connect"]);
+}
+
+#[test]
+fn names() {
+    assert_says(&errors("[[peers]]"), &["a.toml:1:1: the key `name` is missing; Name of the scenario"]);
+    assert_says(&errors("name = \"a\""), &["the key `peers` is missing"]);
+    assert_says(&errors("name = \"a\"\npeers = []"), &["`peers` is empty; give at least one"]);
+    assert_says(&errors("name = \"../a\"\n[[peers]]"), &["a.toml:1:8: \"../a\" cannot be a name"]);
+    let twice = "name = \"a\"\n[[peers]]\nname = \"x\"\n[[peers]]\nname = \"x\"\nengine = \"crome\"";
+    assert_says(
+        &errors(twice),
+        &["a.toml:6:10: `engine` cannot be `crome`", "accepted names: native, chromium, firefox, external"],
+    );
+    let twice = "name = \"a\"\n[[peers]]\nname = \"x\"\n[[peers]]\nname = \"x\"";
+    assert_says(&errors(twice), &["a.toml:5:8: there is a group named `x` already"]);
+    assert_says(
+        &errors("name = \"a\"\n[[peers]]\n[[peers]]"),
+        &["there is a group named `native` already; give it a name"],
+    );
+}
+
+#[test]
+fn calls_and_groups() {
+    let groups = "name = \"a\"\n[[peers]]\nname = \"near\"\n[[peers]]\nname = \"far\"\n";
+    let said = errors(&format!("{groups}[[topology.calls]]\nofferer = \"near\"\nanswerer = \"fra\""));
+    assert_says(&said, &["a.toml:8:12: there is no group `fra`; did you mean `far`? groups: near, far"]);
+    let said = errors(&format!("{groups}[[topology.calls]]\nofferer = \"near\"\nanswerer = \"near\""));
+    assert_says(&said, &["a.toml:4:1: nobody calls the group `far`, and it calls nobody; remove it"]);
+    let said = after_peers("[[topology.calls]]\nofferer = \"native\"\nanswerer = \"native\"\ncount = 2");
+    assert_says(&said, &["a.toml:3:9: 2 peers of `native` are not enough: its calls take 4; use count = 4"]);
+    let said =
+        errors("name = \"a\"\n[[peers]]\ncount = 5\n[[topology.calls]]\nofferer = \"native\"\nanswerer = \"native\"");
+    assert_says(&said, &["3 of 5 peers of `native` are never used: its calls take 2"]);
+    let said = errors("name = \"a\"\n[[peers]]\ncount = 2\n[[peers]]\nengine = \"firefox\"\ncount = 3");
+    assert_says(&said, &["a.toml:6:9: 2 `native` peers cannot be paired with 3 `firefox` peers"]);
+    let said = errors("name = \"a\"\n[[peers]]\n[[peers]]\nname = \"b\"\n[[peers]]\nname = \"c\"");
+    assert_says(&said, &["it is not said which of the 3 groups call each other; add [[topology.calls]]"]);
+    let calls = "[[topology.calls]]\nofferer = \"near\"\nanswerer = \"far\"\nroom = \"r\"\n";
+    let said = errors(&format!("{groups}{calls}{calls}"));
+    assert_says(&said, &["there is a set of calls named `near-far` already", "the room `r` is used by another set"]);
+    let said = errors("name = \"a\"\n[[peers]]\nengine = \"external\"\ncount = 2");
+    assert_says(&said, &["nothing can be measured of a call between two external clients"]);
+    let said = after_peers("driver = \"geckodriver\"");
+    assert_says(&said, &["a.toml:4:10: `driver` is for browsers, and the engine here is `native`"]);
+    let said = errors(
+        "name = \"a\"\n[[peers]]\n[[topology.calls]]\nofferer = \"native\"\nanswerer = \"native\"\ncount = 10000\n[[topology.calls]]\nname = \"b\"\nofferer = \"native\"\nanswerer = \"native\"\ncount = 10000\n[[topology.calls]]\nname = \"c\"\nofferer = \"native\"\nanswerer = \"native\"",
+    );
+    assert_says(&said, &["20001 calls are more than one machine can make"]);
+}
+
+#[test]
+fn gates() {
+    let gate = |text: &str| after_peers(&format!("[[gate]]\n{text}"));
+    let said = gate("metric = \"conection_time\"\nexpect = \"p95 < 1s\"");
+    assert_says(&said, &["a.toml:5:10: `metric` cannot be `conection_time`; did you mean `connection_time_ms`?"]);
+    let said = gate("metric = \"rtt_ms\"\nexpect = \"p95 < 1\"");
+    assert_says(
+        &said,
+        &["a.toml:6:18: a unit is missing at column 8 of the expectation; `p95` of `rtt_ms` is compared with"],
+    );
+    let said = gate("metric = \"rtt_ms\"\nexpect = \"p95 << 1s\"");
+    assert_says(&said, &["a.toml:6:15: unknown operator `<<`"]);
+    let said = gate("metric = \"rtt_ms\"\nexpect = \"max < 1s\"\nwhere = { group = \"nativ\", calls = \"x\" }");
+    assert_says(
+        &said,
+        &["a.toml:7:19: there is no group `nativ`; did you mean `native`?", "there is no set of calls `x`"],
+    );
+    assert_says(&gate("metric = \"rtt_ms\""), &["a.toml:4:1: the key `expect` is missing in `gate.0`"]);
+}
+
+#[test]
+fn values_of_the_command_line() {
+    let text = "name = \"a\"\n[[peers]]\ncount = 2\n";
+    let set = |set: &str| errors_with(text, &Overrides { set: vec![set.into()], ..Overrides::default() });
+    assert_says(&set("load.hold=5"), &["--set load.hold=5: `hold` must be a text, but is the number 5"]);
+    assert_says(&set("lod.hold=5s"), &["--set lod.hold=5s: unknown key `lod`; did you mean `load`?"]);
+    assert_says(&set("peers.native.count=3"), &["--set peers.native.count=3: 3 peers cannot be paired"]);
+    let overrides = Overrides { environment_seed: Some("x".into()), ..Overrides::default() };
+    assert_says(&errors_with(text, &overrides), &["environment variable HARNESS_SEED: \"x\" is not a seed"]);
+}
+
+#[test]
+fn several_at_once_in_the_order_of_the_file() {
+    let said = after_peers(
+        "[load]\nhold = \"0s\"\n[[gate]]\nmetric = \"rtt_ms\"\nexpect = \"avg < 1s\"\n[[ice.servers]]\nurls = [\"x\"]",
+    );
+    let places: Vec<&str> = said.lines().map(|line| line.split(": ").next().unwrap_or_default()).collect();
+    assert_eq!(places, ["a.toml:5:8", "a.toml:8:11", "a.toml:10:9"], "{said}");
+}

@@ -1,0 +1,37 @@
+//! A credential is a reference to the environment; a literal is refused, and never shown.
+
+use harness::scenario::{Overrides, load};
+
+fn scenario(credential: &str) -> String {
+    format!(
+        "name = \"a\"\n[[peers]]\ncount = 2\n[[ice.servers]]\nurls = [\"turn:127.0.0.1\"]\nusername = \"u\"\n\
+         credential = {credential}\ntypo = 1\n"
+    )
+}
+
+#[test]
+fn a_reference_stays_a_reference() {
+    let text = scenario("\"${TURN_SECRET}\"").replace("typo = 1\n", "");
+    let loaded = load("a.toml", &text, &Overrides::default()).unwrap();
+    assert_eq!(loaded.plan.ice.servers[0].credential.as_deref(), Some("${TURN_SECRET}"));
+}
+
+#[test]
+fn a_literal_is_refused_and_hidden() {
+    let text = scenario("\"hunter2\"").replace("typo = 1\n", "");
+    let errors = load("a.toml", &text, &Overrides::default()).unwrap_err();
+    assert!(errors.to_string().starts_with("a.toml:7:14: the credential is a literal"), "{errors}");
+    assert!(!format!("{errors:?}").contains("hunter2"), "not in the excerpt either");
+}
+
+#[test]
+fn a_literal_is_hidden_in_the_excerpts_of_other_errors() {
+    for credential in ["\"hunter2\"", "['hunter2']"] {
+        let errors = load("a.toml", &scenario(credential), &Overrides::default()).unwrap_err();
+        assert!(!format!("{errors:?}").contains("hunter2"), "{errors:?}");
+    }
+    let text = scenario("\"${TURN_SECRET}\"");
+    let set = vec!["ice.servers.0.credential=hunter2".into()];
+    let errors = load("a.toml", &text, &Overrides { set, ..Overrides::default() }).unwrap_err();
+    assert!(!format!("{errors:?}").contains("hunter2"), "{errors:?}");
+}
