@@ -56,7 +56,7 @@ fn the_page_is_whole_without_a_network_and_cannot_be_broken_by_what_peers_say() 
         assert!(page.contains(word), "{word}");
     }
     assert!(!page.contains("<check>") && !page.contains("<script") && !page.contains("src=") && !page.contains("http"));
-    assert!(page.contains("'media.video.codec=H264 baseline'"), "the command can be pasted into a shell");
+    assert!(page.contains("&#39;media.video.codec=H264 baseline&#39;"), "the command can be pasted into a shell");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `harness serve`: Run the bundled signaling server and its page.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -53,32 +54,39 @@ pub(super) async fn run(args: Args) -> Exit {
         eprintln!("error: cannot listen for signals");
         return Exit::Error;
     };
-    let config = ServerConfig { listen: args.listen, identity, pages: Vec::new(), limits: Limits::default() };
+    let pages = crate::peer::browser::pages();
+    let config = ServerConfig { listen: args.listen, identity, pages, limits: Limits::default() };
     let server = match Server::start(config).await {
         Ok(server) => server,
         Err(error) => return usage(&error.to_string()),
     };
-    introduce(&server, &args);
+    say(&introduction(&server, &args));
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-    eprintln!("shutting down");
+    say("shutting down\n");
     server.shutdown().await;
     Exit::Pass
 }
 
-fn introduce(server: &Server, args: &Args) {
-    eprintln!("pages:     {}", server.urls().join("\n           "));
-    eprintln!("signaling: {}", server.endpoint().url);
-    match (server.identity().ca_sha256(), &args.ca_out) {
-        (Some(sha256), Some(path)) => eprintln!("trust:     the CA in {}, SHA-256 {}", path.display(), hex(&sha256)),
-        (Some(sha256), None) => {
-            eprintln!("trust:     the CA at {}ca.pem, SHA-256 {}", server.endpoint().page_url, hex(&sha256));
-        }
-        (None, _) => eprintln!("trust:     nothing to do, the certificate comes from a CA that this machine trusts"),
-    }
-    eprintln!("Ctrl-C ends the server.");
+fn introduction(server: &Server, args: &Args) -> String {
+    let endpoint = server.endpoint();
+    let trust = match (server.identity().ca_sha256(), &args.ca_out) {
+        (Some(sha256), Some(path)) => format!("the CA in {}, SHA-256 {}", path.display(), hex(&sha256)),
+        (Some(sha256), None) => format!("the CA at {}ca.pem, SHA-256 {}", endpoint.page_url, hex(&sha256)),
+        (None, _) => "nothing to do, the certificate comes from a CA that this machine trusts".to_owned(),
+    };
+    format!(
+        "pages:     {}\nsignaling: {}\ntrust:     {trust}\nCtrl-C ends the server.\n",
+        server.urls().join("\n           "),
+        endpoint.url,
+    )
+}
+
+/// A server must not end because nobody reads its standard error any more, so this is no `eprint!`.
+fn say(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 fn usage(message: &str) -> Exit {

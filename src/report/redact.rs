@@ -12,14 +12,13 @@ pub fn command_line(arguments: impl IntoIterator<Item = String>) -> Vec<String> 
             if std::mem::take(&mut hide_next) && !argument.starts_with('-') {
                 return "***".to_owned();
             }
-            match argument.rsplit_once('=') {
-                Some((name, _)) if is_secret(name) => format!("{name}=***"),
-                None if argument.starts_with('-') && is_secret(&argument) => {
-                    hide_next = true;
-                    argument
-                }
-                _ => without_password(argument),
+            // `--set=ice.credential=a=b`: the name may follow an equals sign, and the value may hold one.
+            let mut ends = argument.match_indices('=').map(|(end, _)| end);
+            if let Some(end) = ends.find(|end| is_secret(&argument[..*end])) {
+                return format!("{}=***", &argument[..end]);
             }
+            hide_next = argument.starts_with('-') && !argument.contains('=') && is_secret(&argument);
+            without_password(argument)
         })
         .collect()
 }
@@ -50,6 +49,7 @@ mod tests {
             ("harness probe --password hunter2 turn:t.example", "harness probe --password *** turn:t.example"),
             ("harness probe --password=hunter2", "harness probe --password=***"),
             ("harness run a.toml --set ice.credential=a=b", "harness run a.toml --set ice.credential=***"),
+            ("harness run a.toml --set=ice.credential=a=b", "harness run a.toml --set=ice.credential=***"),
             ("harness probe turn:bob:hunter2@t.example:3478", "harness probe turn:bob:***@t.example:3478"),
             ("harness run wss://bob:hunter2@s.example/ws", "harness run wss://bob:***@s.example/ws"),
             (

@@ -1,5 +1,5 @@
 //! Runs the real binary in a directory of its own.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -60,8 +60,7 @@ impl Lab {
     /// Starts a run and waits until its record exists.
     pub fn start(&self, scenario: &Path) -> Child {
         let out = self.out();
-        let child = self.command(&["run", text(scenario), "--out", text(&out)]).spawn().expect("the binary runs");
-        child
+        self.command(&["run", text(scenario), "--out", text(&out)]).spawn().expect("the binary runs")
     }
 
     /// Waits until an event of this type is on disk.

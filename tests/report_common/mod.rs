@@ -8,13 +8,13 @@ use harness::plan::*;
 use harness::record::*;
 
 /// The events of a run, to be changed by a test before they are folded.
-pub struct Run {
-    pub plan: Plan,
-    pub events: Vec<Event>,
+pub(crate) struct Run {
+    pub(crate) plan: Plan,
+    pub(crate) events: Vec<Event>,
 }
 
 /// A run whose every gate holds: 12 native pairs, 3 native-chromium and 3 chromium-firefox calls.
-pub fn good() -> Run {
+pub(crate) fn good() -> Run {
     let mut run = Run { plan: plan(), events: Vec::new() };
     for index in 0..run.plan.calls.len() {
         run.call(index, 1.0 + index as f64 / 20.0);
@@ -38,7 +38,7 @@ pub fn good() -> Run {
 }
 
 /// The same run with a call that failed, a required skip, and a gate that does not hold and one without data.
-pub fn bad() -> Run {
+pub(crate) fn bad() -> Run {
     let mut run = good();
     run.plan.gates.push(gate(Metric::ConnectionTimeMs, None, "p95 < 1ms", "scenarios/lan.toml:41:10"));
     run.plan.gates.push(gate(Metric::FirstRelayMs, None, "p95 < 500ms", "scenarios/lan.toml:45:10"));
@@ -82,27 +82,27 @@ pub fn bad() -> Run {
 
 impl Run {
     /// The record of the run.
-    pub fn record(&self) -> Record {
+    pub(crate) fn record(&self) -> Record {
         let mut record = Record::default();
         self.started().iter().chain(&self.events).for_each(|event| record.apply(event));
         record
     }
 
     /// The run as `events.ndjson`.
-    pub fn ndjson(&self) -> String {
+    pub(crate) fn ndjson(&self) -> String {
         let lines = self.started().into_iter().chain(self.events.iter().cloned());
         lines.map(|event| serde_json::to_string(&event).unwrap() + "\n").collect()
     }
 
-    pub fn at(&mut self, at_ms: u64, kind: EventKind) {
+    pub(crate) fn at(&mut self, at_ms: u64, kind: EventKind) {
         self.events.push(Event { at_us: at_ms * 1000, kind });
     }
 
-    pub fn sample(&mut self, at_ms: u64, metric: Metric, value: f64, call: &str, peer: Option<&str>) {
+    pub(crate) fn sample(&mut self, at_ms: u64, metric: Metric, value: f64, call: &str, peer: Option<&str>) {
         self.at(at_ms, EventKind::Sample { metric, value, call: call.into(), peer: peer.map(Into::into) });
     }
 
-    pub fn interval(&mut self, second: u64, machine: f64, lag_ms: f64) {
+    pub(crate) fn interval(&mut self, second: u64, machine: f64, lag_ms: f64) {
         let mut lag = Distribution::new(Unit::Milliseconds);
         (0..100).for_each(|value| lag.record(lag_ms * f64::from(value) / 100.0));
         let health = [
@@ -253,7 +253,7 @@ impl Run {
 }
 
 /// A gate.
-pub fn gate(metric: Metric, set: Option<&str>, expect: &str, place: &str) -> Gate {
+pub(crate) fn gate(metric: Metric, set: Option<&str>, expect: &str, place: &str) -> Gate {
     let (set, group) = (set.map(Into::into), None);
     Gate { metric, group, set, expect: expect.into(), min_samples: 1, abort: false, place: place.into() }
 }

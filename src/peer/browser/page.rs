@@ -122,7 +122,7 @@ pub(super) fn config(context: &PeerContext) -> Result<Value, String> {
         stream["codec"] = json!(video.codec.mime_type());
         stream
     });
-    let source = group.browser.as_ref().map_or(BrowserSource::default(), |browser| browser.source);
+    let source = group.browser.as_ref().map_or_else(BrowserSource::default, |browser| browser.source);
     let servers = plan.ice.servers.iter().map(|server| {
         let mut dictionary = json!({"urls": server.urls});
         if let Some(username) = &server.username {

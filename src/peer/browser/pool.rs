@@ -164,7 +164,7 @@ impl BrowserPool {
         let mut browsers = kind.browsers.lock().await;
         let (alive, broken) = std::mem::take(&mut *browsers).into_iter().partition(|browser| browser.is_alive());
         *browsers = alive;
-        for browser in Vec::<Arc<Browser>>::from(broken) {
+        for browser in broken {
             tokio::spawn(async move { browser.end().await });
         }
         for browser in browsers.iter() {

@@ -33,7 +33,7 @@ use crate::plan::{MediaDirection, MediaPlan, Role, VideoCodec};
 use crate::record::{Lateness, Mark, MediaKind, MediaReport, Metric};
 
 /// How long after the last arrival nothing more is expected once the other end has stopped sending.
-const DRAIN: Duration = Duration::from_millis(300);
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// The media of one native peer.
 pub(super) struct MediaTasks {
