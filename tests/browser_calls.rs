@@ -31,11 +31,6 @@ async fn call(offerer: Engine, answerer: Engine, source: BrowserSource) {
     }
     for event in &events {
         match event {
-            EventKind::Stats { peer, stats, .. } if std::env::var_os("STATS").is_some() => {
-                for stat in stats.iter().filter(|stat| stat["type"].as_str().unwrap().contains("bound-rtp")) {
-                    eprintln!("{peer} {stat}");
-                }
-            }
             EventKind::Warning(warning) => eprintln!("warning: {}", warning.text),
             EventKind::Path(path) => eprintln!("{} {:?} -> {:?}", path.peer, path.local, path.remote),
             EventKind::Absent(absence) => eprintln!("{} {:?}: {}", absence.peer, absence.metric, absence.reason),

@@ -1,11 +1,239 @@
 //! `harness doctor`: Say what this machine can do, and what to install for the rest.
 
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::UdpSocket;
+
+use serde::Serialize;
+
 use super::Exit;
+use crate::peer::browser::{Installation, Unavailable, find, has_route};
+use crate::plan::{BrowserPlan, Engine};
 
 /// Say what this machine can do, and what to install for the rest.
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// Write the findings as JSON to standard output.
+    #[arg(long, value_name = "FILE", value_parser = ["-"])]
+    json: Option<String>,
+}
 
-pub(super) async fn run(_args: &Args) -> Exit {
-    Exit::Error
+/// Below these, runs of the size that the documentation speaks of do not work.
+const OPEN_FILES: u64 = 4096;
+const SOCKET_BUFFER_BYTES: u64 = 1 << 20;
+const MEMORY_MIB: u64 = 1024;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    /// As it should be.
+    Ok,
+    /// Runs are possible, with limits.
+    Warn,
+    /// Something that only some scenarios need is missing.
+    Missing,
+    /// No run is possible.
+    Fail,
+}
+
+/// What one check found.
+#[derive(Debug, Serialize)]
+struct Finding {
+    check: &'static str,
+    state: State,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Findings<'a> {
+    native: bool,
+    browsers: BTreeMap<&'static str, bool>,
+    checks: &'a [Finding],
+}
+
+/// The checks that need no other program, by name.
+const CHECKS: &[(&str, fn() -> Found)] = &[
+    ("sockets", sockets),
+    ("route", route),
+    ("open files", open_files),
+    ("udp receive buffer", || socket_buffer("rmem_max")),
+    ("udp send buffer", || socket_buffer("wmem_max")),
+    ("cores", cores),
+    ("memory", memory),
+];
+
+pub(super) async fn run(args: &Args) -> Exit {
+    let mut findings: Vec<Finding> = CHECKS.iter().map(|(name, check)| check().named(name)).collect();
+    let mut browsers = BTreeMap::new();
+    for engine in [Engine::Chromium, Engine::Firefox] {
+        let found = find(engine, &BrowserPlan::default()).await;
+        browsers.insert(engine.name(), found.is_ok());
+        findings.push(browser(found).named(engine.name()));
+    }
+    let native = findings.iter().all(|finding| finding.state != State::Fail);
+    show(&findings);
+    if args.json.is_some() {
+        let findings = Findings { native, browsers, checks: &findings };
+        let mut out = std::io::stdout().lock();
+        let written = serde_json::to_writer_pretty(&mut out, &findings).map_err(Into::into);
+        if let Err(error) = written.and_then(|()| writeln!(out)) {
+            eprintln!("error: the findings cannot be written to standard output: {error}");
+            return Exit::Error;
+        }
+    }
+    if native { Exit::Pass } else { Exit::Invalid }
+}
+
+fn show(findings: &[Finding]) {
+    for Finding { check, state, found, remedy } in findings {
+        let state = match state {
+            State::Ok => "ok",
+            State::Warn => "warn",
+            State::Missing => "missing",
+            State::Fail => "FAIL",
+        };
+        eprintln!("{state:<8}{check:<20}{found}");
+        if let Some(remedy) = remedy {
+            eprintln!("{:28}→ {remedy}", "");
+        }
+    }
+}
+
+/// A finding without its name.
+struct Found {
+    state: State,
+    found: String,
+    remedy: Option<String>,
+}
+
+impl Found {
+    fn ok(found: String) -> Self {
+        Self { state: State::Ok, found, remedy: None }
+    }
+
+    fn bad(state: State, found: String, remedy: impl Into<String>) -> Self {
+        Self { state, found, remedy: Some(remedy.into()) }
+    }
+
+    /// For what this system does not tell.
+    fn unknown(why: &str) -> Self {
+        Self { state: State::Warn, found: format!("unknown: {why}"), remedy: None }
+    }
+
+    fn named(self, check: &'static str) -> Finding {
+        let Self { state, found, remedy } = self;
+        Finding { check, state, found, remedy }
+    }
+}
+
+fn browser(found: Result<Installation, Unavailable>) -> Found {
+    match found {
+        Ok(Installation { driver, driver_version, browser, browser_version }) => {
+            Found::ok(format!("{} {browser_version}, {} {driver_version}", browser.display(), driver.display()))
+        }
+        Err(error) => Found::bad(State::Missing, error.to_string(), error.remedy()),
+    }
+}
+
+fn sockets() -> Found {
+    match UdpSocket::bind("127.0.0.1:0") {
+        Ok(_) => Found::ok("UDP on the loopback interface".into()),
+        Err(error) => Found::bad(
+            State::Fail,
+            format!("no UDP socket on 127.0.0.1: {error}"),
+            "bring the loopback interface up: ip link set lo up",
+        ),
+    }
+}
+
+fn route() -> Found {
+    if has_route() {
+        return Found::ok("a default route".into());
+    }
+    Found::bad(
+        State::Warn,
+        "no default route: native peers and Chromium use the loopback interface, Firefox nothing".into(),
+        "for Firefox: ip route add default dev lo",
+    )
+}
+
+fn open_files() -> Found {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    match (limit.current, limit.maximum) {
+        (None, _) => Found::ok("no limit".into()),
+        (Some(soft), _) if soft >= OPEN_FILES => Found::ok(format!("{soft} allowed")),
+        (Some(soft), hard) => Found::bad(
+            State::Warn,
+            format!("{soft} allowed; hundreds of peers need {OPEN_FILES}"),
+            match hard {
+                Some(hard) if hard < OPEN_FILES => format!("raise the hard limit of {hard} (limits.conf, LimitNOFILE)"),
+                _ => format!("ulimit -n {OPEN_FILES}"),
+            },
+        ),
+    }
+}
+
+fn socket_buffer(name: &str) -> Found {
+    let path = format!("/proc/sys/net/core/{name}");
+    let bytes = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    match bytes {
+        // A network namespace other than the first does not show it.
+        None => Found::unknown(&format!("{path} cannot be read")),
+        Some(bytes) if bytes >= SOCKET_BUFFER_BYTES => Found::ok(format!("up to {} KiB", bytes / 1024)),
+        Some(bytes) => Found::bad(
+            State::Warn,
+            format!("up to {} KiB; bursts of video or bulk data may be dropped", bytes / 1024),
+            format!("sysctl -w net.core.{name}=4194304"),
+        ),
+    }
+}
+
+fn cores() -> Found {
+    match std::thread::available_parallelism() {
+        Ok(cores) if cores.get() >= 2 => {
+            Found::ok(format!("{cores}; a call between two browsers takes about half of one"))
+        }
+        Ok(cores) => Found::bad(State::Warn, format!("{cores}"), "use two or more for calls with browsers"),
+        Err(error) => Found::unknown(&error.to_string()),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn memory() -> Found {
+    use procfs::Current;
+    match procfs::Meminfo::current() {
+        Ok(memory) => {
+            let free = memory.mem_available.unwrap_or(memory.mem_free) / (1 << 20);
+            if free >= MEMORY_MIB {
+                Found::ok(format!("{free} MiB available; a browser takes 400 to 550"))
+            } else {
+                Found::bad(State::Warn, format!("{free} MiB available"), "a browser takes 400 to 550 MiB: free some")
+            }
+        }
+        Err(error) => Found::unknown(&error.to_string()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn memory() -> Found {
+    Found::unknown("this system does not tell")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_comes_with_its_remedy() {
+        let missing = Unavailable::Missing { what: "chromium", looked: "on PATH".into(), remedy: "install it" };
+        let found = browser(Err(missing));
+        assert_eq!((found.state, found.remedy.as_deref()), (State::Missing, Some("install it")));
+    }
+
+    #[test]
+    fn this_machine_can_open_sockets() {
+        assert_eq!(sockets().state, State::Ok);
+    }
 }

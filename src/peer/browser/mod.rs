@@ -20,6 +20,7 @@ use bytes::Bytes;
 
 use crate::signaling::Page;
 
+pub(crate) use capabilities::has_route;
 pub use driver::{Installation, Unavailable, find};
 pub use pool::{BrowserInfo, BrowserPool};
 
