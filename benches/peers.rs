@@ -84,14 +84,14 @@ async fn measure(case: &Case) {
         quantile(&record, Metric::ConnectionTimeMs, 0.95),
         cpu,
         memory,
-        throughput.map_or("-".into(), |bps| format!("{:.0}", bps / 1e6)),
+        throughput.map_or_else(|| "-".into(), |bps| format!("{:.0}", bps / 1e6)),
     );
     let _ = std::fs::remove_dir_all(out);
 }
 
 fn quantile(record: &Record, metric: Metric, quantile: f64) -> String {
     let value = record.distribution(metric, Selection::default()).quantile(quantile);
-    value.map_or("-".into(), |value| format!("{value:.1} ms"))
+    value.map_or_else(|| "-".into(), |value| format!("{value:.1} ms"))
 }
 
 /// CPU time of this process, in milliseconds; the kernel counts it in steps of 10 ms.
