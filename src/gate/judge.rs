@@ -8,8 +8,8 @@ use crate::record::{Distribution, Metric, Outcome, Record, Selection, Unit, read
 ///
 /// The first of these rules that applies gives the verdict; `docs/report.md` explains them.
 ///
-/// 1. A record without a start or an end, or with the end "error", is an **error**.
-/// 2. A run that a signal ended is **interrupted**.
+/// 1. A run that a signal ended is **interrupted**.
+/// 2. A record without a start or an end, or with the end "error", is an **error**.
 /// 3. A generator past one of its limits, or never looked at, and a run without a call make the result **invalid**: a
 ///    saturated generator never blames the service.
 /// 4. A failed call or a gate that its samples break is a **fail**.
@@ -19,12 +19,16 @@ use crate::record::{Distribution, Metric, Outcome, Record, Selection, Unit, read
 pub fn judge(record: &Record) -> Judgement {
     let gates: Vec<GateResult> =
         record.plan().into_iter().flat_map(|plan| &plan.gates).map(|gate| judge_gate(record, gate)).collect();
-    let rules: [fn(&Record, &[GateResult]) -> (Verdict, Vec<String>); 6] =
-        [broken, untrusted, failed, incomplete, unmeasured, |_, _| (Verdict::Pass, Vec::new())];
     if let Some(judgement) = interrupted(record, &gates) {
         return judgement;
     }
-    let findings: Vec<(Verdict, Vec<String>)> = rules.iter().map(|rule| rule(record, &gates)).collect();
+    let findings = [
+        (Verdict::Error, broken(record)),
+        (Verdict::Invalid, untrusted(record)),
+        (Verdict::Fail, failed(record, &gates)),
+        (Verdict::Invalid, incomplete(record)),
+        (Verdict::Fail, unmeasured(&gates)),
+    ];
     let verdict =
         findings.iter().find(|(_, reasons)| !reasons.is_empty()).map_or(Verdict::Pass, |(verdict, _)| *verdict);
     let reasons = findings.into_iter().flat_map(|(_, reasons)| reasons).collect();
@@ -72,18 +76,18 @@ fn interrupted(record: &Record, gates: &[GateResult]) -> Option<Judgement> {
     Some(Judgement { verdict: Verdict::Interrupted, exit_code, gates: gates.to_vec(), reasons })
 }
 
-fn broken(record: &Record, _gates: &[GateResult]) -> (Verdict, Vec<String>) {
+fn broken(record: &Record) -> Vec<String> {
     let reason = match (record.run(), record.outcome()) {
         (None, _) => Some("the record holds no run".to_owned()),
         (Some(_), None) => Some("the record was cut off: the run did not get to its end".to_owned()),
         (Some(_), Some(Outcome::Error { message })) => Some(message.clone()),
         (Some(_), Some(Outcome::Completed | Outcome::Interrupted { .. })) => None,
     };
-    (Verdict::Error, reason.into_iter().collect())
+    reason.into_iter().collect()
 }
 
-fn untrusted(record: &Record, _gates: &[GateResult]) -> (Verdict, Vec<String>) {
-    let Some(plan) = record.plan() else { return (Verdict::Invalid, Vec::new()) };
+fn untrusted(record: &Record) -> Vec<String> {
+    let Some(plan) = record.plan() else { return Vec::new() };
     let mut reasons = Vec::new();
     if record.intervals().is_empty() {
         reasons
@@ -98,10 +102,10 @@ fn untrusted(record: &Record, _gates: &[GateResult]) -> (Verdict, Vec<String>) {
     if record.call_counts().attempted == 0 {
         reasons.push("no call was attempted".into());
     }
-    (Verdict::Invalid, reasons)
+    reasons
 }
 
-fn failed(record: &Record, gates: &[GateResult]) -> (Verdict, Vec<String>) {
+fn failed(record: &Record, gates: &[GateResult]) -> Vec<String> {
     let broken = gates.iter().filter(|result| result.verdict == GateVerdict::Fail);
     let mut reasons: Vec<String> = broken.map(|result| format!("{} ({})", result.message, result.gate.place)).collect();
     let unexcused: Vec<_> =
@@ -112,20 +116,19 @@ fn failed(record: &Record, gates: &[GateResult]) -> (Verdict, Vec<String>) {
         let noun = if calls.len() == 1 { "call" } else { "calls" };
         reasons.push(format!("{} {noun} failed, first: {}", calls.len(), first.what));
     }
-    (Verdict::Fail, reasons)
+    reasons
 }
 
-fn incomplete(record: &Record, _gates: &[GateResult]) -> (Verdict, Vec<String>) {
+fn incomplete(record: &Record) -> Vec<String> {
     let required = record.skipped().iter().filter(|skip| !skip.optional);
-    let reasons = required
+    required
         .map(|skip| format!("{} was skipped ({} calls): {}; {}", skip.what, skip.calls, skip.reason, skip.remedy))
-        .collect();
-    (Verdict::Invalid, reasons)
+        .collect()
 }
 
-fn unmeasured(_record: &Record, gates: &[GateResult]) -> (Verdict, Vec<String>) {
+fn unmeasured(gates: &[GateResult]) -> Vec<String> {
     let empty = gates.iter().filter(|result| result.verdict == GateVerdict::NoData);
-    (Verdict::Fail, empty.map(|result| format!("{} ({})", result.message, result.gate.place)).collect())
+    empty.map(|result| format!("{} ({})", result.message, result.gate.place)).collect()
 }
 
 /// Whether a gate on `setup_success_ratio` speaks for a call that was not set up: then the gate says how many of those

@@ -43,16 +43,28 @@ impl Axis {
     /// Round values with their places in percent of the width.
     pub(super) fn ticks(self, unit: Unit) -> Vec<Tick> {
         let values: Vec<f64> = if self.log {
-            let decades = self.min.log10().ceil() as i32..=self.max.log10().floor() as i32;
-            decades.map(|decade| 10_f64.powi(decade)).collect()
+            let factors: &[f64] = if self.max / self.min < 1000.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+            let decades = self.min.log10().floor() as i32..=self.max.log10().floor() as i32;
+            decades
+                .flat_map(|decade| factors.iter().map(move |factor| factor * 10_f64.powi(decade)))
+                .filter(|value| (self.min..=self.max).contains(value))
+                .collect()
         } else {
-            let step = round_step((self.max - self.min) / 4.0);
+            let step = round_step((self.max - self.min) / 5.0);
             let first = (self.min / step).ceil() as i64;
             let last = (self.max / step + 1e-9).floor() as i64;
             (first..=last).map(|index| index as f64 * step).collect()
         };
-        let place = |value: &f64| Tick { percent: self.position(*value) * 100.0, label: number::value(*value, unit) };
-        values.iter().map(place).collect()
+        let tick = |value: &f64| {
+            let percent = self.position(*value) * 100.0;
+            let anchor = match percent {
+                percent if percent < 4.0 => "start",
+                percent if percent > 94.0 => "end",
+                _ => "middle",
+            };
+            Tick { percent, anchor, label: number::value(*value, unit) }
+        };
+        values.iter().map(tick).collect()
     }
 }
 
@@ -60,6 +72,8 @@ impl Axis {
 #[derive(Debug)]
 pub(super) struct Tick {
     pub(super) percent: f64,
+    /// Which side of the label stands at the place, so that none reaches beyond the axis.
+    pub(super) anchor: &'static str,
     pub(super) label: String,
 }
 
@@ -79,6 +93,7 @@ pub(super) struct Row {
     pub(super) name: String,
     pub(super) count: String,
     pub(super) chart: String,
+    pub(super) min: String,
     pub(super) p50: String,
     pub(super) p95: String,
     pub(super) max: String,
@@ -129,7 +144,8 @@ fn row(
     axis: Axis,
 ) -> Option<Row> {
     let values = record.distribution(metric, selection);
-    let (p50, p95, max) = (values.quantile(0.5)?, values.quantile(0.95)?, values.max()?);
+    let (min, max) = (values.min()?, values.max()?);
+    let (p50, p95) = (values.quantile(0.5)?, values.quantile(0.95)?);
     let mut bins = vec![0.0; BINS];
     for (value, count) in values.values() {
         let bin = (axis.position(value) * BINS as f64) as usize;
@@ -139,14 +155,14 @@ fn row(
     drawing.bars("bars", &bins);
     drawing.vertical("p50", axis.position(p50) * 600.0);
     drawing.vertical("p95", axis.position(p95) * 600.0);
-    let [p50, p95, max] = [p50, p95, max].map(|value| number::value(value, metric.unit()));
+    let [min, p50, p95, max] = [min, p50, p95, max].map(|value| number::value(value, metric.unit()));
     let expected = record.expected_count(metric, selection);
     let count = match expected {
         Some(expected) if expected != values.count() => format!("{} of {expected}", values.count()),
         _ => values.count().to_string(),
     };
-    let label = format!("{} of {name}: p50 {p50}, p95 {p95}, max {max}", metric.name());
-    Some(Row { kind, name: name.to_owned(), count, chart: drawing.finish("dist", &label), p50, p95, max })
+    let label = format!("{} of {name}: min {min}, p50 {p50}, p95 {p95}, max {max}", metric.name());
+    Some(Row { kind, name: name.to_owned(), count, chart: drawing.finish("dist", &label), min, p50, p95, max })
 }
 
 /// 1, 2 or 5 times a power of ten.
@@ -163,7 +179,7 @@ mod tests {
     #[test]
     fn ticks_are_round_and_within_the_axis() {
         let labels = |axis: Axis| axis.ticks(Unit::Milliseconds).into_iter().map(|tick| tick.label).collect::<Vec<_>>();
-        assert_eq!(labels(Axis::from_zero(87.0)), ["0 ms", "50 ms"]);
+        assert_eq!(labels(Axis::from_zero(87.0)), ["0 ms", "20 ms", "40 ms", "60 ms", "80 ms"]);
         assert_eq!(labels(Axis::from_zero(200.0)), ["0 ms", "50 ms", "100 ms", "150 ms", "200 ms"]);
         assert_eq!(labels(Axis { min: 0.5, max: 1200.0, log: true }), ["1 ms", "10 ms", "100 ms", "1000 ms"]);
         let ticks = Axis::from_zero(f64::from(u16::MAX)).ticks(Unit::Milliseconds);

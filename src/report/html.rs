@@ -1,6 +1,6 @@
 //! `report.html`: one page, no network, readable without JavaScript; `templates/report.html` is its form.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use askama::Template;
 
@@ -167,50 +167,38 @@ fn place(record: &Record, call: &str, peer: &str) -> (String, String) {
 }
 
 fn media_rows(record: &Record) -> Vec<MediaRow> {
-    let mut rows: BTreeMap<(String, String, MediaKind, String), (MediaRow, Vec<f64>, Vec<String>)> = BTreeMap::new();
+    let mut streams: BTreeMap<_, Vec<&MediaReport>> = BTreeMap::new();
     for report in record.media() {
         let (set, group) = place(record, &report.call, &report.peer);
-        let key = (set.clone(), group.clone(), report.kind, report.codec.clone());
-        let (row, rates, sizes) = rows.entry(key).or_insert_with(|| {
-            let (kind, codec) = (kind_name(report.kind), report.codec.clone());
-            let (rate, size) = (String::new(), String::new());
-            let row = MediaRow {
-                set,
-                group,
-                kind,
-                codec,
-                streams: 0,
-                verified: 0,
-                frames: 0,
-                intact: 0,
-                lost: None,
-                rate,
-                size,
-            };
-            (row, Vec::new(), Vec::new())
-        });
-        row.streams += 1;
-        row.verified += u64::from(report.verified);
-        row.frames += report.frames;
-        row.intact += report.frames_intact;
-        if let Some(lost) = report.packets_lost {
-            row.lost = Some(row.lost.unwrap_or(0) + lost);
-        }
-        rates.extend(report.rate);
-        if let (Some(width), Some(height)) = (report.width, report.height) {
-            sizes.push(format!("{width}×{height}"));
-        }
+        streams.entry((set, group, report.kind, &report.codec)).or_default().push(report);
     }
-    rows.into_values()
-        .map(|(mut row, rates, mut sizes)| {
-            sizes.sort();
-            sizes.dedup();
-            row.size = sizes.join(", ");
-            let mean = rates.iter().sum::<f64>() / rates.len() as f64;
-            row.rate = if rates.is_empty() { "–".into() } else { format!("{}/s", number::digits(mean)) };
-            row
+    streams
+        .into_iter()
+        .map(|((set, group, kind, codec), reports)| MediaRow {
+            set,
+            group,
+            kind: kind_name(kind),
+            codec: codec.clone(),
+            streams: reports.len() as u64,
+            verified: reports.iter().filter(|report| report.verified).count() as u64,
+            frames: reports.iter().map(|report| report.frames).sum(),
+            intact: reports.iter().map(|report| report.frames_intact).sum(),
+            lost: reports.iter().filter_map(|report| report.packets_lost).reduce(|a, b| a + b),
+            rate: mean_rate(&reports),
+            size: sizes(&reports),
         })
         .collect()
+}
+
+fn mean_rate(reports: &[&MediaReport]) -> String {
+    let rates: Vec<f64> = reports.iter().filter_map(|report| report.rate).collect();
+    let mean = rates.iter().sum::<f64>() / rates.len() as f64;
+    if rates.is_empty() { "–".into() } else { format!("{}/s", number::digits(mean)) }
+}
+
+fn sizes(reports: &[&MediaReport]) -> String {
+    let sizes: BTreeSet<_> = reports.iter().filter_map(|report| Some((report.width?, report.height?))).collect();
+    sizes.into_iter().map(|(width, height)| format!("{width}×{height}")).collect::<Vec<_>>().join(", ")
 }
 
 fn unverified(record: &Record) -> Vec<&MediaReport> {

@@ -41,7 +41,7 @@ impl Drawing {
         let mut path = String::new();
         for (index, value) in values.iter().enumerate().filter(|(_, value)| **value > 0.0) {
             // A single sample among thousands must still be seen.
-            let height = (value / greatest).max(0.06) * self.height;
+            let height = (value / greatest).max(0.12) * self.height;
             let (x, y) = (short(index as f64 * step), short(self.height - height));
             let _ = write!(path, "M{x} {}V{y}h{}V{}z", short(self.height), short(step), short(self.height));
         }

@@ -142,7 +142,9 @@ fn verdict(text: &mut Text, record: &Record, judgement: &Judgement) {
         Verdict::Fail | Verdict::Error => Colour::Red,
     };
     text.coloured(&format!("verdict: {} (exit code {})", judgement.verdict.name(), judgement.exit_code), colour);
-    for reason in &judgement.reasons {
+    // What stands above as a gate needs no second telling.
+    let told = |reason: &&String| judgement.gates.iter().any(|result| reason.starts_with(&result.message));
+    for reason in judgement.reasons.iter().filter(|reason| !told(reason)) {
         text.prose("  ", &format!("because {reason}"), Colour::None);
     }
 }

@@ -290,6 +290,7 @@ fn plan() -> Plan {
                 answerer: peer(answerer, "a"),
                 start_us: 20_000 * index,
                 hold_us: 5_000_000,
+                media: None,
                 id,
             });
         }
