@@ -5,7 +5,7 @@ mod browser_support;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use browser_support::{Call, all_media, create, descendants, harness, plan, server};
+use browser_support::{Call, create, descendants, harness, media_with_echo, plan, server};
 use harness::peer::browser::BrowserPool;
 use harness::plan::Engine;
 use harness::record::{Failure, Phase};
@@ -14,9 +14,7 @@ use harness::record::{Failure, Phase};
 async fn failures_after(damage: impl Fn()) -> Vec<Failure> {
     let server = server().await;
     let pool = BrowserPool::new(harness());
-    let mut media = all_media();
-    media.data.as_mut().unwrap().bulk = None;
-    let plan = plan(Engine::Chromium, Engine::Chromium, media);
+    let plan = plan(Engine::Chromium, Engine::Chromium, media_with_echo());
     let mut call = create(&pool, &plan, &server.endpoint()).await;
     call.set_up().await.unwrap();
     damage();

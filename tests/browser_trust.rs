@@ -2,13 +2,13 @@
 
 mod browser_support;
 
-use browser_support::{all_media, harness, plan, server};
+use browser_support::{harness, media_with_echo, plan, server};
 use harness::peer::browser::{BrowserPool, Unavailable};
 use harness::plan::Engine;
 
 async fn the_pin_decides(engine: Engine) {
     let (server, impostor) = (server().await, server().await);
-    let plan = plan(engine, engine, all_media());
+    let plan = plan(engine, engine, media_with_echo());
     let endpoint = server.endpoint();
     let pool = BrowserPool::new(harness());
     for (group, answer) in pool.prepare(&plan, &endpoint).await {

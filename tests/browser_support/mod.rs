@@ -1,5 +1,5 @@
 //! What tests of browsers share: a server with the page, a plan of one call, and both ends of it.
-#![allow(dead_code, reason = "each test uses some of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses some of it")]
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -73,17 +73,19 @@ pub fn plan(offerer: Engine, answerer: Engine, media: MediaPlan) -> Plan {
     }
 }
 
-/// Audio, VP8 video, echo and reliable bulk.
-pub fn all_media() -> MediaPlan {
+/// Audio, VP8 video and echo.
+pub fn media_with_echo() -> MediaPlan {
     MediaPlan {
         video: Some(VideoPlan { codec: VideoCodec::Vp8, frame_rate: 25, fixtures: None }),
         audio: true,
-        data: Some(DataPlan {
-            echo_interval_us: 50_000,
-            echo_bytes: 100,
-            bulk: Some(BulkPlan { reliable: true, message_bytes: 16_384 }),
-        }),
+        data: Some(DataPlan { echo_interval_us: 50_000, echo_bytes: 100, bulk: None }),
     }
+}
+
+/// Echo and bulk, without audio and video, which bulk at full speed would starve.
+pub fn bulk(reliable: bool) -> MediaPlan {
+    let bulk = Some(BulkPlan { reliable, message_bytes: 16_384 });
+    MediaPlan { video: None, audio: false, data: Some(DataPlan { echo_interval_us: 50_000, echo_bytes: 100, bulk }) }
 }
 
 pub fn with_source(mut plan: Plan, source: BrowserSource) -> Plan {

@@ -16,7 +16,7 @@ use super::guard::PREFIX;
 /// How many lines of output are kept for messages.
 const KEPT: usize = 20;
 /// How long a guard may take to end what it guards: somewhat more than it allows itself.
-const END_DEADLINE: Duration = Duration::from_secs(8);
+const END_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A program that runs behind a guard; dropping it, or being killed, ends the program with all it started.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Guarded {
                 return Ok(line);
             }
             if let Some(ended) = self.ended() {
-                return Err(ended);
+                return Err(format!("{ended}{}", self.last_words()));
             }
             if changed.changed().await.is_err() {
                 return Err(format!("it ended{}", self.last_words()));
@@ -73,7 +73,7 @@ impl Guarded {
     /// How the program ended, if it did by itself.
     pub(super) fn ended(&self) -> Option<String> {
         let line = self.output.find(|line| line.starts_with(PREFIX))?;
-        Some(format!("{}{}", &line[PREFIX.len()..], self.last_words()))
+        Some(line[PREFIX.len()..].to_owned())
     }
 
     /// What the program said last, for a message; empty if it said nothing.
@@ -88,7 +88,7 @@ impl Guarded {
         }
     }
 
-    /// Ends the program and all it started; returns once that is done, or after eight seconds.
+    /// Ends the program and all it started; returns once that is done, or after ten seconds.
     pub(super) async fn end(self) {
         let Self { mut guard, stdin, .. } = self;
         drop(stdin);

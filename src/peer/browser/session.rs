@@ -24,6 +24,9 @@ const TURN_DEADLINE: Duration = Duration::from_secs(30);
 /// How long closing a tab or the session may take when the call is over anyway.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
 
+/// Null if the page of the harness runs, else the text that is there in its place.
+const WHAT_LOADED: &str = "return window.harness ? null : document.body?.innerText ?? ''";
+
 /// Why a command did not do what it was to do.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum SessionError {
@@ -143,8 +146,14 @@ impl Session {
         let CmdError::Standard(error) = error else {
             return self.gone(format!("{what}: {error}"));
         };
-        let text = first_line(&error.message);
+        let text = match first_line(&error.message) {
+            text if text.is_empty() => error.error.to_string(),
+            text => text,
+        };
         match error.error {
+            ErrorStatus::InsecureCertificate => {
+                SessionError::Refused("the browser does not trust the server's certificate".into())
+            }
             ErrorStatus::NoSuchWindow => SessionError::TabGone(text),
             ErrorStatus::InvalidSessionId => self.gone(format!("{what}: {text}")),
             // ChromeDriver has no code of its own for these, and says them in words.
@@ -188,7 +197,12 @@ impl Tab {
             let tab = Self { session: session.clone(), window: Some(window.clone()), permit };
             let load = session
                 .command(Some(&window), GOTO_DEADLINE, "loading the page", async |client| client.goto(&url).await);
-            load.await.map(|()| tab)
+            load.await?;
+            // Chromium loads a page of its own for a certificate that it does not trust, and calls that success.
+            match tab.execute(WHAT_LOADED, Vec::new()).await? {
+                Value::Null => Ok(tab),
+                text => Err(SessionError::Refused(instead_of_page(text.as_str().unwrap_or_default()))),
+            }
         });
         opening.await.unwrap_or_else(|error| Err(SessionError::Refused(format!("opening a tab broke: {error}"))))
     }
@@ -249,10 +263,19 @@ fn describe_new(error: &NewSessionError) -> String {
     }
 }
 
-/// Drivers append stack traces.
+/// Drivers append stack traces. Empty if there is no text.
 fn first_line(text: &str) -> String {
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
-    line.unwrap_or("no reason given").to_owned()
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
+}
+
+/// What a page that is not the harness's says: the error code of Chromium's own, or its first line.
+fn instead_of_page(text: &str) -> String {
+    let code = text.split_whitespace().find(|word| word.contains("ERR_"));
+    match code {
+        Some(code) if code.contains("CERT") => format!("the browser does not trust the server's certificate ({code})"),
+        Some(code) => code.to_owned(),
+        None => format!("the page does not run; it shows {:?}", first_line(text)),
+    }
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {
@@ -263,4 +286,18 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_page_is_told_by_its_code() {
+        let page = "Your connection is not private\nAttackers might …\nNET::ERR_CERT_AUTHORITY_INVALID\nAdvanced";
+        let reason = instead_of_page(page);
+        assert!(reason.contains("does not trust") && reason.contains("NET::ERR_CERT_AUTHORITY_INVALID"), "{reason}");
+        assert_eq!(instead_of_page("This site can’t be reached\nERR_CONNECTION_REFUSED"), "ERR_CONNECTION_REFUSED");
+        assert!(instead_of_page("\n not found\n").contains("not found"));
+    }
 }

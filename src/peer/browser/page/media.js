@@ -34,7 +34,8 @@ async function draw({ audio, video }) {
       context.fillText(String(frame), 20, 60);
     }, 1000 / RATE);
     document.body.append(canvas);
-    stream.addTrack(canvas.captureStream(RATE).getVideoTracks()[0]);
+    // Every drawn frame: a rate given here would be sampled against that of the timer.
+    stream.addTrack(canvas.captureStream().getVideoTracks()[0]);
   }
   if (audio) {
     const context = new AudioContext();
@@ -49,10 +50,10 @@ async function draw({ audio, video }) {
   return stream;
 }
 
-// Codec preferences: `only` allows this codec, `first` prefers it; throws if the browser lacks it.
+// Codec preferences that put this codec first; throws if the browser lacks it.
 //
-// An offer prefers and an answer allows: once preferences leave a codec out, offers of Firefox describe feedback of
-// payload types that they do not list, for which Chromium refuses them.
+// The others stay: once preferences leave a codec out, descriptions of Firefox speak of feedback for payload types that
+// they do not list, for which Chromium refuses them. Whether the codec was agreed on is seen in the statistics.
 export function codecPreferences(mimeType) {
   const { codecs } = RTCRtpReceiver.getCapabilities('video');
   const sendable = RTCRtpSender.getCapabilities('video').codecs;
@@ -66,9 +67,5 @@ export function codecPreferences(mimeType) {
     const known = [...new Set(codecs.map((codec) => codec.mimeType))].join(', ');
     throw new Error(`this browser cannot do ${mimeType}; it can do ${known}`);
   }
-  const others = codecs.filter((codec) => !chosen.includes(codec));
-  return {
-    only: [...chosen, ...others.filter((codec) => /\/rtx$/i.test(codec.mimeType))],
-    first: [...chosen, ...others],
-  };
+  return [...chosen, ...codecs.filter((codec) => !chosen.includes(codec))];
 }

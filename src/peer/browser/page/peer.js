@@ -80,6 +80,8 @@ class Peer {
     await this.#bulk?.stop?.();
     // Not `active = false`: for that Chromium sends an RTCP BYE, upon which Firefox forgets what it has counted.
     await Promise.all(this.#pc.getSenders().map((sender) => sender.replaceTrack(null)));
+    // Chromium repeats its statistics for 50 ms.
+    await new Promise((resolve) => setTimeout(resolve, 60));
     return this.stats();
   }
 
@@ -163,7 +165,7 @@ class Peer {
         direction: direction(media),
         streams: track ? [this.#stream] : [],
       });
-      if (kind === 'video') transceiver.setCodecPreferences(codecPreferences(video.codec).first);
+      if (kind === 'video') transceiver.setCodecPreferences(codecPreferences(video.codec));
     }
     log.enter('offer', 'the other peer to join the room');
     await this.#otherCame.promise;
@@ -211,7 +213,7 @@ class Peer {
         await transceiver.sender.replaceTrack(track);
         transceiver.sender.setStreams?.(this.#stream);
       }
-      if (media && kind === 'video') transceiver.setCodecPreferences(codecPreferences(media.codec).only);
+      if (media && kind === 'video') transceiver.setCodecPreferences(codecPreferences(media.codec));
     }
     log.mark('create_answer');
     const answer = await this.#pc.createAnswer();
