@@ -10,6 +10,8 @@ mod negotiate;
 mod runtime;
 mod state;
 mod stats;
+#[cfg(test)]
+mod upstream;
 mod wire;
 
 use std::sync::Arc;
