@@ -195,10 +195,12 @@ impl MediaTasks {
 
     /// The counters so far.
     pub(super) fn snapshot(&self) -> Snapshot {
+        let expected = self.tracker.expected();
+        let receives = expected.video || expected.audio;
         Snapshot {
-            bytes_sent: Some(self.sent.bytes.load(Ordering::Relaxed)),
-            bytes_received: Some(self.received.bytes.load(Ordering::Relaxed)),
-            data_bytes_received: Some(self.data.bytes_received()),
+            bytes_sent: (!self.tracks.is_empty()).then(|| self.sent.bytes.load(Ordering::Relaxed)),
+            bytes_received: receives.then(|| self.received.bytes.load(Ordering::Relaxed)),
+            data_bytes_received: expected.data().then(|| self.data.bytes_received()),
         }
     }
 
@@ -218,6 +220,7 @@ impl MediaTasks {
         let media = self.media();
         self.record_goodput();
         self.stop.cancel();
+        self.data.stop();
         let sends = self.context.group.direction.sends();
         let video = media.video.as_ref().filter(|_| sends);
         let fixture = self.tracks.iter().find_map(|track| match &track.source {
