@@ -22,7 +22,7 @@ const CASES: &[Case] = &[
         name: "100 pairs at 50/s, idle data channel",
         calls: 100,
         text: "[media]\nvideo = \"none\"\naudio = \"none\"\n[media.data]\necho_interval = \"1s\"\n\
-               [load]\narrival = \"50/s\"\nhold = \"3s\"\n[[peers]]\ncount = 200\n",
+               [load]\narrivals = \"50/s\"\nhold = \"3s\"\n[[peers]]\ncount = 200\n",
     },
     Case {
         name: "100 pairs at once, idle data channel",
@@ -33,7 +33,7 @@ const CASES: &[Case] = &[
     Case {
         name: "50 pairs at 50/s, 1 Mbit/s video and audio both ways",
         calls: 50,
-        text: "[load]\narrival = \"50/s\"\nhold = \"5s\"\n[[peers]]\ncount = 100\n",
+        text: "[load]\narrivals = \"50/s\"\nhold = \"5s\"\n[[peers]]\ncount = 100\n",
     },
     Case {
         name: "one reliable data channel",
