@@ -50,10 +50,7 @@ async function draw({ audio, video }) {
   return stream;
 }
 
-// Codec preferences that put this codec first; throws if the browser lacks it.
-//
-// The others stay: once preferences leave a codec out, descriptions of Firefox speak of feedback for payload types that
-// they do not list, for which Chromium refuses them. Whether the codec was agreed on is seen in the statistics.
+// Codec preferences that allow this codec with retransmission, and no other; throws if the browser lacks it.
 export function codecPreferences(mimeType) {
   const { codecs } = RTCRtpReceiver.getCapabilities('video');
   const sendable = RTCRtpSender.getCapabilities('video').codecs;
@@ -67,5 +64,15 @@ export function codecPreferences(mimeType) {
     const known = [...new Set(codecs.map((codec) => codec.mimeType))].join(', ');
     throw new Error(`this browser cannot do ${mimeType}; it can do ${known}`);
   }
-  return [...chosen, ...codecs.filter((codec) => !chosen.includes(codec))];
+  return [...chosen, ...codecs.filter((codec) => /\/rtx$/i.test(codec.mimeType))];
+}
+
+// The description without feedback for payload types that it does not list. Firefox leaves such lines where preferences
+// exclude a codec, and Chromium refuses a description that has them.
+export function withoutStrayFeedback(sdp) {
+  const sections = sdp.split(/(?=^m=)/m).map((section) => {
+    const listed = new Set(/^m=\S+ \S+ \S+ (.*)$/m.exec(section)?.[1].trim().split(' '));
+    return section.replace(/^a=rtcp-fb:(\S+) .*\r?\n/gm, (line, type) => (type === '*' || listed.has(type) ? line : ''));
+  });
+  return sections.join('');
 }

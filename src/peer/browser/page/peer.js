@@ -3,7 +3,7 @@
 
 import { Log } from './log.js';
 import { Signaling } from './signaling.js';
-import { capture, codecPreferences } from './media.js';
+import { capture, codecPreferences, withoutStrayFeedback } from './media.js';
 import { BulkReceiver, BulkSender, EchoReplier, EchoSender } from './data.js';
 
 // How often statistics are read for instants that no event tells of.
@@ -181,7 +181,7 @@ class Peer {
   }
 
   #sendDescription(type, { sdp }) {
-    this.#signaling.send({ type, to: this.#other, sdp });
+    this.#signaling.send({ type, to: this.#other, sdp: withoutStrayFeedback(sdp) });
     this.log.mark(`${type}_sent`);
     this.#descriptionSent = true;
     for (const candidate of this.#unsent.splice(0)) this.#sendCandidate(candidate);
