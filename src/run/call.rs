@@ -60,10 +60,12 @@ pub(super) async fn conduct(stage: Arc<Stage>, call: Arc<CallPlan>) {
         offering.failure(failure.clone());
     }
     let set_up = [&offering, &answering].iter().all(|recorder| recorder.marks().get(Mark::FirstMedia).is_some());
+    record_phases(&stage, &call, &offering, &answering, !matches!(outcome, Some(Ok(()))));
+    let succeeded = set_up || matches!(outcome, Some(Ok(())));
     // A call that was cut short by the end of the run neither succeeded nor failed.
-    if outcome.is_some() || set_up {
-        let failed = !matches!(outcome, Some(Ok(())));
-        record_phases(&stage, &call, &offering, &answering, failed, set_up || matches!(outcome, Some(Ok(()))));
+    if outcome.is_some() || succeeded {
+        let (metric, value) = (Metric::SetupSuccessRatio, if succeeded { 1.0 } else { 0.0 });
+        stage.recorder.record(EventKind::Sample { metric, value, call: call.id.clone(), peer: None });
     }
     ends.leave().await;
     for recorder in [offering, answering] {
@@ -197,17 +199,9 @@ async fn watch(stage: &Stage, context: &PeerContext, peer: &mut Box<dyn Peer>, e
     }
 }
 
-fn record_phases(
-    stage: &Stage,
-    call: &CallPlan,
-    offerer: &PeerRecorder,
-    answerer: &PeerRecorder,
-    failed: bool,
-    set_up: bool,
-) {
+fn record_phases(stage: &Stage, call: &CallPlan, offerer: &PeerRecorder, answerer: &PeerRecorder, failed: bool) {
     let derived = phases::derive(&stage.plan, call, &offerer.marks(), &answerer.marks(), failed);
-    let set_up = (Metric::SetupSuccessRatio, None, if set_up { 1.0 } else { 0.0 });
-    for (metric, peer, value) in derived.samples.into_iter().chain([set_up]) {
+    for (metric, peer, value) in derived.samples {
         stage.recorder.record(EventKind::Sample { metric, value, call: call.id.clone(), peer });
     }
     for absence in derived.absences {
