@@ -22,7 +22,7 @@ const CASES: &[Case] = &[
         name: "100 pairs at 50/s, idle data channel",
         calls: 100,
         text: "[media]\nvideo = \"none\"\naudio = \"none\"\n[media.data]\necho_interval = \"1s\"\n\
-               [load]\narrival = \"50/s\"\nhold = \"3s\"\n[[peers]]\ncount = 200\n",
+               [load]\narrivals = \"50/s\"\nhold = \"3s\"\n[[peers]]\ncount = 200\n",
     },
     Case {
         name: "100 pairs at once, idle data channel",
@@ -33,7 +33,7 @@ const CASES: &[Case] = &[
     Case {
         name: "50 pairs at 50/s, 1 Mbit/s video and audio both ways",
         calls: 50,
-        text: "[load]\narrival = \"50/s\"\nhold = \"5s\"\n[[peers]]\ncount = 100\n",
+        text: "[load]\narrivals = \"50/s\"\nhold = \"5s\"\n[[peers]]\ncount = 100\n",
     },
     Case {
         name: "one reliable data channel",
@@ -84,14 +84,14 @@ async fn measure(case: &Case) {
         quantile(&record, Metric::ConnectionTimeMs, 0.95),
         cpu,
         memory,
-        throughput.map_or("-".into(), |bps| format!("{:.0}", bps / 1e6)),
+        throughput.map_or_else(|| "-".into(), |bps| format!("{:.0}", bps / 1e6)),
     );
     let _ = std::fs::remove_dir_all(out);
 }
 
 fn quantile(record: &Record, metric: Metric, quantile: f64) -> String {
     let value = record.distribution(metric, Selection::default()).quantile(quantile);
-    value.map_or("-".into(), |value| format!("{value:.1} ms"))
+    value.map_or_else(|| "-".into(), |value| format!("{value:.1} ms"))
 }
 
 /// CPU time of this process, in milliseconds; the kernel counts it in steps of 10 ms.

@@ -43,20 +43,20 @@ fn an_unreachable_signaling_server_fails_the_call_in_the_signaling_phase() {
     let lab = Lab::new();
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let text = format!("schema = 1\nname = \"gone\"\n[signaling]\nurl = \"wss://{unused}/ws\"\n{PAIR}");
-    assert_failed(&lab.run(&lab.scenario("gone", &text), &[]), "signaling", "refused");
+    assert_failed(&lab.run_calmly(&lab.scenario("gone", &text), &[]), "signaling", "refuses the connection");
 }
 
 #[test]
 fn a_peer_that_never_comes_is_waited_for_until_the_deadline() {
     let lab = Lab::new();
-    let run = lab.run(&lab.scenario("waiting", &waiting_call("offerer", "")), &[]);
+    let run = lab.run_calmly(&lab.scenario("waiting", &waiting_call("offerer", "")), &[]);
     assert_failed(&run, "offer", "the other peer to join the room");
 }
 
 #[test]
 fn an_offer_that_never_comes_is_waited_for_until_the_deadline() {
     let lab = Lab::new();
-    let run = lab.run(&lab.scenario("waiting", &waiting_call("answerer", "")), &[]);
+    let run = lab.run_calmly(&lab.scenario("waiting", &waiting_call("answerer", "")), &[]);
     assert_failed(&run, "offer", "the offer");
 }
 
@@ -121,7 +121,7 @@ fn a_report_directory_that_cannot_be_written_is_named() {
 #[test]
 fn a_full_disk_ends_the_run_with_an_error_and_keeps_what_is_there() {
     let lab = Lab::new();
-    let hold = PAIR.replace("\"1s\"", "\"2m\"").replace("count = 2", "count = 20");
+    let hold = PAIR.replace("\"1s\"", "\"2min\"").replace("count = 2", "count = 20");
     let scenario = lab.scenario("full", &format!("schema = 1\nname = \"full\"\n{hold}"));
     let small = lab.dir.path().join("small");
     std::fs::create_dir(&small).unwrap();
@@ -145,7 +145,7 @@ fn a_full_disk_ends_the_run_with_an_error_and_keeps_what_is_there() {
 #[test]
 fn a_second_interrupt_ends_the_run_at_once() {
     let lab = Lab::new();
-    let text = waiting_call("offerer", "").replace("\"3s\"", "\"10m\"");
+    let text = waiting_call("offerer", "").replace("\"3s\"", "\"10min\"");
     let mut child = lab.start(&lab.scenario("waiting", &text));
     lab.wait_for_event("joined");
     for _ in 0..2 {

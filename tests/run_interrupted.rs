@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::{Lab, newest_record, processes_with, text};
 
-const LONG_CALL: &str = "schema = 1\nname = \"cut\"\n[load]\nhold = \"10m\"\n[[peers]]\ncount = 2\n";
+const LONG_CALL: &str = "schema = 1\nname = \"cut\"\n[load]\nhold = \"10min\"\n[[peers]]\ncount = 2\n";
 
 fn signal(child: &Child, name: &str) {
     let pid = child.id().to_string();

@@ -14,7 +14,7 @@ use crate::run::{self, Finished, Options};
 
 /// Run a scenario and judge it
 ///
-/// The record goes to OUT/<name>/<UTC time>/ while the run proceeds; OUT/<name>/latest points at the newest.
+/// The record goes to OUT/NAME/TIME/ while the run proceeds; OUT/NAME/latest points at the newest.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     #[command(flatten)]

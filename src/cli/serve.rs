@@ -14,7 +14,7 @@ use crate::signaling::{Identity, Limits, Server, ServerConfig, hex};
 /// Without --cert the server makes a CA and a certificate of its own, anew each time. Ends with Ctrl-C or SIGTERM.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// Where to listen; port 0 takes a free one, address 0.0.0.0 or [::] lets other machines in.
+    /// Where to listen; port 0 takes a free one, address 0.0.0.0 or `[::]` lets other machines in.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8443")]
     listen: SocketAddr,
     /// PEM file with a certificate of your own, its intermediates behind it.

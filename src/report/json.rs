@@ -23,7 +23,7 @@ pub(super) fn render(record: &Record, judgement: &Judgement) -> Result<String, R
     Ok(text)
 }
 
-/// The JSON Schema (2020-12) of the text that [`render`] gives.
+/// The JSON Schema (2020-12) of the text that `render` gives.
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(Report<'_>).to_value()
 }

@@ -12,6 +12,7 @@ mod testing;
 mod traffic;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -212,8 +213,8 @@ async fn signaling(plan: &Plan, directory: &RunDirectory) -> Result<(Option<Serv
         let endpoint = Endpoint::remote(url, ca).map_err(|error| error.to_string())?;
         return Ok((None, endpoint));
     }
-    let listen = signaling.listen.parse().map_err(|error| format!("[signaling] listen: {error}"))?;
-    let identity = Identity::generate(&[]).map_err(|error| error.to_string())?;
+    let listen: SocketAddr = signaling.listen.parse().map_err(|error| format!("[signaling] listen: {error}"))?;
+    let identity = Identity::generate(&[listen.ip()]).map_err(|error| error.to_string())?;
     if let Some(ca) = identity.ca_pem() {
         directory.write("ca.pem", ca).map_err(|error| error.to_string())?;
     }

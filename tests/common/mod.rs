@@ -106,7 +106,9 @@ impl Run {
 
     #[track_caller]
     pub fn assert_says(&self, words: &str) -> &Self {
-        assert!(self.stderr.contains(words), "{words:?} is not in:\n{}", self.stderr);
+        // Long lines are wrapped for people.
+        let said = self.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(words), "{words:?} is not in:\n{}", self.stderr);
         self
     }
 }

@@ -3,7 +3,7 @@
 //! The offerer opens both. On `echo` it measures; the answerer sends every message back unchanged. On `bulk` the offerer
 //! sends with back-pressure until sending is to stop; the answerer counts and verifies.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use webrtc::peer_connection::PeerConnection;
 
 use super::media::blank_report;
 use super::state::Tracker;
-use crate::media::data::{BulkReceiver, BulkSender, EchoSender};
+use crate::media::data::{BulkReceiver, BulkSender, EchoMessage, EchoSender};
 use crate::peer::{PeerContext, Sent};
 use crate::plan::{DataPlan, Role};
 use crate::record::{MediaKind, MediaReport, Metric};
@@ -38,6 +38,8 @@ pub(super) struct DataTasks {
 #[derive(Default)]
 struct Shared {
     echo: Mutex<Option<EchoSender>>,
+    /// Set while `echo` is locked, so that no message follows what is reported.
+    echo_stopped: AtomicBool,
     /// Messages that the answerer sent back.
     echoed: AtomicU64,
     bulk: Mutex<Option<BulkReceiver>>,
@@ -79,6 +81,12 @@ impl DataTasks {
         if self.context.role == Role::Answerer {
             self.spawn(Channel { kind, channel, plan: plan.clone() });
         }
+    }
+
+    /// No echo message is sent from now on.
+    pub(super) fn stop(&self) {
+        let _echo = lock(&self.shared.echo);
+        self.shared.echo_stopped.store(true, Ordering::Relaxed);
     }
 
     /// User bytes received on all channels.
@@ -231,7 +239,7 @@ impl ChannelTask {
             let sending = !self.stop.is_cancelled();
             tokio::select! {
                 () = sleep_until(due.into()), if sending => {
-                    let due = lock(&self.shared.echo).as_mut().and_then(|echo| echo.produce(Instant::now()));
+                    let due = self.next_echo();
                     if let Some(due) = due && channel.send(BytesMut::from(&due.message[..])).await.is_err() {
                         return;
                     }
@@ -252,6 +260,12 @@ impl ChannelTask {
                 },
             }
         }
+    }
+
+    fn next_echo(&self) -> Option<EchoMessage> {
+        let mut echo = lock(&self.shared.echo);
+        let stopped = self.shared.echo_stopped.load(Ordering::Relaxed);
+        echo.as_mut().filter(|_| !stopped)?.produce(Instant::now())
     }
 
     async fn answer_echo(&self, channel: &Arc<dyn DataChannel>) {

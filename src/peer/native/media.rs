@@ -1,35 +1,26 @@
 //! The media of a native peer: tracks and channels, the tasks that send on schedule, and the receivers that verify.
 
-use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rtc::media_stream::MediaStreamTrack;
-use rtc::rtp_transceiver::rtp_sender::{
-    RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind,
-};
-use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
+use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use rtc::shared::error::{Error, Result};
-use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use webrtc::data_channel::DataChannel;
-use webrtc::media_stream::track_local::TrackLocal;
-use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 use webrtc::peer_connection::PeerConnection;
-use webrtc::rtp_transceiver::RtpSender;
 
 use super::connection::{opus, video_codec};
 use super::data::DataTasks;
 use super::key_frame::KeyFrameRequests;
 use super::state::Tracker;
+use super::tracks::{LocalTrack, SendTask, SentCounters, Source, add};
 use crate::media::fixture::{AudioFixture, VideoFixture};
 use crate::media::receive::{AudioReceiver, VideoReceiver};
-use crate::media::send::{AudioSender, Produced, RtpStream, VideoSender};
 use crate::peer::{PeerContext, Sent, Snapshot};
-use crate::plan::{MediaDirection, MediaPlan, Role, VideoCodec};
+use crate::plan::{MediaPlan, Role, VideoCodec};
 use crate::record::{Lateness, Mark, MediaKind, MediaReport, Metric};
 
 /// How long after the last arrival nothing more is expected once the other end has stopped sending.
@@ -52,19 +43,6 @@ pub(super) struct MediaTasks {
     started: AtomicBool,
 }
 
-struct LocalTrack {
-    track: Arc<TrackLocalStaticRTP>,
-    sender: Arc<dyn RtpSender>,
-    ssrc: u32,
-    source: Source,
-}
-
-#[derive(Clone)]
-enum Source {
-    Video(Arc<VideoFixture>, u32),
-    Audio(Arc<AudioFixture>),
-}
-
 #[derive(Default)]
 struct Received {
     video: Mutex<Option<VideoReceiver>>,
@@ -73,13 +51,6 @@ struct Received {
     last: Mutex<Option<Instant>>,
     /// When the first track came.
     since: Mutex<Option<Instant>>,
-}
-
-#[derive(Default)]
-struct SentCounters {
-    bytes: AtomicU64,
-    video_frames: AtomicU64,
-    audio_packets: AtomicU64,
 }
 
 impl MediaTasks {
@@ -195,10 +166,12 @@ impl MediaTasks {
 
     /// The counters so far.
     pub(super) fn snapshot(&self) -> Snapshot {
+        let expected = self.tracker.expected();
+        let receives = expected.video || expected.audio;
         Snapshot {
-            bytes_sent: Some(self.sent.bytes.load(Ordering::Relaxed)),
-            bytes_received: Some(self.received.bytes.load(Ordering::Relaxed)),
-            data_bytes_received: Some(self.data.bytes_received()),
+            bytes_sent: (!self.tracks.is_empty()).then(|| self.sent.bytes.load(Ordering::Relaxed)),
+            bytes_received: receives.then(|| self.received.bytes.load(Ordering::Relaxed)),
+            data_bytes_received: expected.data().then(|| self.data.bytes_received()),
         }
     }
 
@@ -218,6 +191,7 @@ impl MediaTasks {
         let media = self.media();
         self.record_goodput();
         self.stop.cancel();
+        self.data.stop();
         let sends = self.context.group.direction.sends();
         let video = media.video.as_ref().filter(|_| sends);
         let fixture = self.tracks.iter().find_map(|track| match &track.source {
@@ -408,129 +382,6 @@ pub(super) fn blank_report(context: &PeerContext, kind: MediaKind, codec: &str) 
         rate: None,
         pli_count: None,
         nack_count: None,
-    }
-}
-
-impl Source {
-    fn mime_type(&self) -> &'static str {
-        match self {
-            Self::Video(fixture, _) => fixture.codec().mime_type(),
-            Self::Audio(_) => "audio/opus",
-        }
-    }
-}
-
-/// A transceiver in the group's direction, with a track if it sends.
-async fn add(
-    connection: &Arc<dyn PeerConnection>,
-    codec: RTCRtpCodecParameters,
-    kind: RtpCodecKind,
-    direction: MediaDirection,
-    source: Option<Source>,
-) -> Result<Option<LocalTrack>> {
-    let init = |direction| Some(RTCRtpTransceiverInit { direction, streams: vec![], send_encodings: vec![] });
-    let Some(source) = source else {
-        connection.add_transceiver_from_kind(kind, init(RTCRtpTransceiverDirection::Recvonly)).await?;
-        return Ok(None);
-    };
-    let ssrc: u32 = rand::random();
-    let encoding = RTCRtpEncodingParameters {
-        rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(ssrc), ..Default::default() },
-        codec: codec.rtp_codec,
-        ..Default::default()
-    };
-    let id = source.mime_type().replace('/', "-");
-    let track = MediaStreamTrack::new("harness".into(), id.clone(), id, kind, vec![encoding]);
-    let track = Arc::new(TrackLocalStaticRTP::new(track));
-    let sender = if direction == MediaDirection::SendRecv {
-        connection.add_track(Arc::clone(&track) as Arc<dyn TrackLocal>).await?
-    } else {
-        let transceiver = connection
-            .add_transceiver_from_track(
-                Arc::clone(&track) as Arc<dyn TrackLocal>,
-                init(RTCRtpTransceiverDirection::Sendonly),
-            )
-            .await?;
-        transceiver.sender().await?.ok_or_else(|| Error::Other("the transceiver has no sender".into()))?
-    };
-    Ok(Some(LocalTrack { track, sender, ssrc, source }))
-}
-
-/// Sends one track on its schedule.
-struct SendTask {
-    track: Arc<TrackLocalStaticRTP>,
-    source: Source,
-    ssrc: u32,
-    payload_type: u8,
-    seed: u64,
-    sent: Arc<SentCounters>,
-    key_frames: KeyFrameRequests,
-    send_lateness: Lateness,
-    stop: CancellationToken,
-}
-
-impl SendTask {
-    async fn run(self) {
-        match self.source.clone() {
-            Source::Video(fixture, frame_rate) => self.run_video(fixture, frame_rate).await,
-            Source::Audio(fixture) => self.run_audio(fixture).await,
-        }
-    }
-
-    async fn run_video(self, fixture: Arc<VideoFixture>, frame_rate: u32) {
-        let Some(frame_rate) = NonZeroU32::new(frame_rate) else { return };
-        let mut sender = VideoSender::new(fixture, self.stream(), frame_rate, Instant::now());
-        let mut answered = self.key_frames.count();
-        while self.wait_for(sender.next_due()).await {
-            let asked = self.key_frames.count();
-            if asked > answered {
-                answered = asked;
-                sender.request_key_frame();
-            }
-            if let Some(produced) = sender.produce(Instant::now()) {
-                if !self.send(produced).await {
-                    return;
-                }
-                self.sent.video_frames.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    async fn run_audio(self, fixture: Arc<AudioFixture>) {
-        let mut sender = AudioSender::new(fixture, self.stream(), Instant::now());
-        while self.wait_for(sender.next_due()).await {
-            if let Some(produced) = sender.produce(Instant::now()) {
-                if !self.send(produced).await {
-                    return;
-                }
-                self.sent.audio_packets.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn stream(&self) -> RtpStream {
-        RtpStream { ssrc: self.ssrc, payload_type: self.payload_type, seed: self.seed }
-    }
-
-    /// Waits for the next tick; false once sending is to stop.
-    async fn wait_for(&self, due: Instant) -> bool {
-        tokio::select! {
-            () = sleep_until(due.into()) => true,
-            () = self.stop.cancelled() => false,
-        }
-    }
-
-    /// Hands packets to the stack; false once the connection is closed.
-    async fn send(&self, produced: Produced) -> bool {
-        self.send_lateness.record(produced.lateness);
-        for packet in produced.packets {
-            let bytes = packet.payload.len() as u64 + 12;
-            if self.track.write_rtp(packet).await.is_err() {
-                return false;
-            }
-            self.sent.bytes.fetch_add(bytes, Ordering::Relaxed);
-        }
-        true
     }
 }
 

@@ -10,6 +10,9 @@ mod negotiate;
 mod runtime;
 mod state;
 mod stats;
+mod tracks;
+#[cfg(test)]
+mod upstream;
 mod wire;
 
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //!
 //! The stack (`webrtc` 0.21.1) sleeps until its next protocol timer without being woken for work that its own core
 //! creates, which quantises DTLS and SCTP set-up to 200 ms steps. While a peer connects, [`Runtime::sleep`] is therefore
-//! capped at [`CONNECTING_SLEEP`]; `tests/native_upstream.rs` tells when that is no longer needed. Its sockets have the
+//! capped at [`CONNECTING_SLEEP`]; `upstream.rs` tells when that is no longer needed. Its sockets have the
 //! system's default buffers, which a burst of data-channel packets overflows; they are enlarged here.
 
 use std::future::Future;

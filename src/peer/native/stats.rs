@@ -26,8 +26,8 @@ pub(super) fn path(report: &RTCStatsReport, context: &PeerContext) -> Option<Pat
         Some(RTCStatsReportEntry::LocalCandidate(stats) | RTCStatsReportEntry::RemoteCandidate(stats)) => Some(stats),
         _ => None,
     };
-    let local = candidate(&pair.local_candidate_id)?;
-    let remote = candidate(&pair.remote_candidate_id)?;
+    let local = candidate(&local_id(pair))?;
+    let remote = candidate(&remote_id(pair))?;
     let family = local.address.as_deref().and_then(|address| address.parse().ok()).map(|ip| match ip {
         IpAddr::V4(_) => "ipv4".to_owned(),
         IpAddr::V6(_) => "ipv6".to_owned(),
@@ -53,6 +53,17 @@ fn selected(report: &RTCStatsReport) -> Option<&RTCIceCandidatePairStats> {
     report.candidate_pairs().find(|pair| pair.nominated)
 }
 
+/// The id of the pair's local candidate in the report. The stack's pairs name candidates without the prefix that the ids
+/// of its report have.
+fn local_id(pair: &RTCIceCandidatePairStats) -> String {
+    format!("RTCLocalIceCandidate_{}", pair.local_candidate_id)
+}
+
+/// The id of the pair's remote candidate in the report.
+fn remote_id(pair: &RTCIceCandidatePairStats) -> String {
+    format!("RTCRemoteIceCandidate_{}", pair.remote_candidate_id)
+}
+
 fn end(stats: &RTCIceCandidateStats) -> Candidate {
     Candidate {
         candidate_type: stats.candidate_type.to_string(),
@@ -65,7 +76,7 @@ fn entry(entry: &RTCStatsReportEntry) -> Option<Value> {
     Some(match entry {
         RTCStatsReportEntry::IceCandidatePair(s) => json!({
             "type": "candidate-pair", "id": s.stats.id, "transportId": s.transport_id,
-            "localCandidateId": s.local_candidate_id, "remoteCandidateId": s.remote_candidate_id,
+            "localCandidateId": local_id(s), "remoteCandidateId": remote_id(s),
             "state": s.state, "nominated": s.nominated,
             "packetsSent": s.packets_sent, "packetsReceived": s.packets_received,
             "bytesSent": s.bytes_sent, "bytesReceived": s.bytes_received,
