@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::peer::PeerContext;
-use crate::plan::{BrowserSource, IceTransportPolicy, Role};
+use crate::plan::{BrowserSource, Engine, GroupPlan, IceTransportPolicy, Role};
 use crate::record::{Mark, MediaKind, Phase};
 
 /// Where the page lies on the server, relative to its root.
@@ -89,14 +89,17 @@ pub(super) struct Channel {
     pub(super) last: Option<f64>,
 }
 
+/// How long an answerer's media waits after the connection is up when Firefox offers, in milliseconds.
+///
+/// Firefox acknowledges the packets that arrive while it sets its receivers up to the answer (in transport-wide feedback)
+/// but loses some of them. Chromium keeps nothing that was acknowledged, so that NACKs bring nothing back, and in a few
+/// calls of a hundred the picture stands still until Firefox asks for a key frame after three seconds.
+const HOLD_FOR_FIREFOX_MS: u32 = 50;
+
 /// Whether this peer receives media of this kind in its call.
 pub(super) fn receives(context: &PeerContext, kind: MediaKind) -> bool {
     let PeerContext { plan, group, call, role, .. } = context;
-    let other = match role {
-        Role::Offerer => &call.answerer,
-        Role::Answerer => &call.offerer,
-    };
-    let offered = plan.group(&other.group).is_none_or(|other| other.direction.sends());
+    let offered = other_group(context).is_none_or(|other| other.direction.sends());
     let planned = match kind {
         MediaKind::Audio => plan.media_of(call).audio,
         MediaKind::Video => plan.media_of(call).video.is_some(),
@@ -107,6 +110,15 @@ pub(super) fn receives(context: &PeerContext, kind: MediaKind) -> bool {
         }
     };
     planned && offered && group.direction.receives()
+}
+
+/// The group of the peer at the other end.
+fn other_group(context: &PeerContext) -> Option<&GroupPlan> {
+    let other = match context.role {
+        Role::Offerer => &context.call.answerer,
+        Role::Answerer => &context.call.offerer,
+    };
+    context.plan.group(&other.group)
 }
 
 /// What the page is told of its call.
@@ -122,6 +134,7 @@ pub(super) fn config(context: &PeerContext) -> Result<Value, String> {
         stream["codec"] = json!(video.codec.mime_type());
         stream
     });
+    let firefox = other_group(context).is_some_and(|other| other.engine == Engine::Firefox);
     let source = group.browser.as_ref().map_or_else(BrowserSource::default, |browser| browser.source);
     let servers = plan.ice.servers.iter().map(|server| {
         let mut dictionary = json!({"urls": server.urls});
@@ -143,6 +156,7 @@ pub(super) fn config(context: &PeerContext) -> Result<Value, String> {
             IceTransportPolicy::Relay => "relay",
         },
         "source": source,
+        "hold_media_ms": if *role == Role::Answerer && firefox { HOLD_FOR_FIREFOX_MS } else { 0 },
         "audio": plan.media_of(call).audio.then(|| media(MediaKind::Audio)),
         "video": video,
         "data": plan.media_of(call).data,

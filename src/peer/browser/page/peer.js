@@ -21,6 +21,7 @@ class Peer {
   #early = [];
   #descriptionSent = false;
   #unsent = [];
+  #held = [];
   #connectCalled;
   #connectNow;
   #watching = false;
@@ -210,8 +211,10 @@ class Peer {
       const track = this.#stream.getTracks().find((track) => track.kind === kind);
       transceiver.direction = media ? direction(media) : 'inactive';
       if (track) {
-        await transceiver.sender.replaceTrack(track);
         transceiver.sender.setStreams?.(this.#stream);
+        const begin = () => transceiver.sender.replaceTrack(track);
+        if (this.#config.hold_media_ms > 0) this.#held.push(begin);
+        else await begin();
       }
       if (media && kind === 'video') transceiver.setCodecPreferences(codecPreferences(media.codec));
     }
@@ -329,8 +332,10 @@ class Peer {
 
   #check() {
     if (!this.log.has('connected') || (this.#config.data && !this.log.has('data_channel_open'))) return;
-    this.log.reach('connected');
     this.log.enter('media', 'first media');
+    this.log.reach('connected');
+    const held = this.#held.splice(0);
+    if (held.length > 0) setTimeout(() => held.forEach((begin) => begin()), this.#config.hold_media_ms);
   }
 
   // Reads statistics until first media of every kind has arrived.
