@@ -208,14 +208,14 @@ impl MediaTasks {
         }
     }
 
-    /// Waits until everything that the other end sent has arrived, or nothing arrives any more.
+    /// Waits until everything that the other end sent has arrived, or nothing arrives any more. Does not wait for an end
+    /// that cannot say what it sent: it may go on sending.
     pub(super) async fn drained(&self, sent: Option<&Sent>) {
+        let Some(sent) = sent else { return };
         loop {
-            let complete = sent.is_some_and(|sent| {
-                let frames = lock(&self.received.video).as_ref().map(|video| video.report().intact);
-                let packets = lock(&self.received.audio).as_ref().map(|audio| audio.report().packets);
-                frames >= sent.video_frames && packets >= sent.audio_packets && self.data.is_drained(sent)
-            });
+            let frames = lock(&self.received.video).as_ref().map(|video| video.report().intact);
+            let packets = lock(&self.received.audio).as_ref().map(|audio| audio.report().packets);
+            let complete = frames >= sent.video_frames && packets >= sent.audio_packets && self.data.is_drained(sent);
             let last = lock(&self.received.last).unwrap_or_else(|| self.context.recorder.start());
             let quiet = last.max(self.data.last_arrival().unwrap_or(last)).elapsed();
             if complete || quiet >= DRAIN {
