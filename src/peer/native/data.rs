@@ -101,10 +101,10 @@ impl DataTasks {
     }
 
     /// Whether every echo has come back, and every bulk message that the other end sent has arrived.
-    pub(super) fn is_drained(&self, sent: &Sent) -> bool {
+    pub(super) fn is_drained(&self, sent: Option<&Sent>) -> bool {
         let echoes = lock(&self.shared.echo).as_ref().is_none_or(|echo| echo.report().outstanding == 0);
         let bulk = lock(&self.shared.bulk).as_ref().map(|bulk| bulk.report().messages);
-        echoes && (bulk.is_none() || bulk >= sent.data_messages)
+        echoes && (bulk.is_none() || sent.is_none_or(|sent| bulk >= sent.data_messages))
     }
 
     /// When the last message arrived.

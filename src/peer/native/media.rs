@@ -208,17 +208,19 @@ impl MediaTasks {
         }
     }
 
-    /// Waits until everything that the other end sent has arrived, or nothing arrives any more. Does not wait for an end
-    /// that cannot say what it sent: it may go on sending.
+    /// Waits until everything that the other end sent has arrived and every echo has come back, or nothing arrives any
+    /// more. An end that cannot say what it sent may go on sending: it is given a fixed time.
     pub(super) async fn drained(&self, sent: Option<&Sent>) {
-        let Some(sent) = sent else { return };
+        let start = Instant::now();
         loop {
-            let frames = lock(&self.received.video).as_ref().map(|video| video.report().intact);
-            let packets = lock(&self.received.audio).as_ref().map(|audio| audio.report().packets);
-            let complete = frames >= sent.video_frames && packets >= sent.audio_packets && self.data.is_drained(sent);
-            let last = lock(&self.received.last).unwrap_or_else(|| self.context.recorder.start());
-            let quiet = last.max(self.data.last_arrival().unwrap_or(last)).elapsed();
-            if complete || quiet >= DRAIN {
+            let arrived = sent.is_none_or(|sent| {
+                let frames = lock(&self.received.video).as_ref().map(|video| video.report().intact);
+                let packets = lock(&self.received.audio).as_ref().map(|audio| audio.report().packets);
+                frames >= sent.video_frames && packets >= sent.audio_packets
+            });
+            let last = lock(&self.received.last).unwrap_or(start).max(self.data.last_arrival().unwrap_or(start));
+            let quiet = if sent.is_some() { last.elapsed() } else { start.elapsed() };
+            if (arrived && self.data.is_drained(sent)) || quiet >= DRAIN {
                 return;
             }
             tokio::time::sleep((DRAIN - quiet).min(Duration::from_millis(20))).await;
