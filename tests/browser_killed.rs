@@ -1,6 +1,5 @@
 //! `harness run` killed with SIGKILL while its browser is up leaves no process and no file behind.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,14 +19,25 @@ answerer = "chromium"
 hold = "60s"
 "#;
 
-/// The processes whose environment names this directory: the browser's, its driver's, and those of both.
-fn processes_in(dir: &Path) -> Vec<String> {
-    let names_dir = |process: &procfs::process::Process| {
-        let environment = process.environ().unwrap_or_default();
-        environment.values().any(|value| Path::new(value).starts_with(dir))
-    };
-    let all = procfs::process::all_processes().unwrap().flatten();
-    all.filter(names_dir).filter_map(|process| Some(format!("{} {}", process.pid, process.stat().ok()?.comm))).collect()
+/// A process and when it started, which tells it from a later one that was given the same id.
+type Identity = (i32, u64);
+
+fn running() -> Vec<procfs::process::Stat> {
+    procfs::process::all_processes().unwrap().flatten().filter_map(|process| process.stat().ok()).collect()
+}
+
+/// The children of a process, and theirs, with their names.
+fn descendants(root: u32) -> Vec<(Identity, String)> {
+    let all = running();
+    let mut found: Vec<(Identity, String)> = Vec::new();
+    let mut parents = vec![i32::try_from(root).unwrap()];
+    while let Some(parent) = parents.pop() {
+        for child in all.iter().filter(|process| process.ppid == parent) {
+            parents.push(child.pid);
+            found.push(((child.pid, child.starttime), child.comm.clone()));
+        }
+    }
+    found
 }
 
 fn wait_until(what: &str, done: impl Fn() -> bool) {
@@ -51,14 +61,15 @@ fn nothing_is_left_of_a_run_that_is_killed() {
         .arg(work.path().join("reports"))
         .env("TMPDIR", &temporary)
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // The browser is up once it has processes beside its driver.
-    let browsers = || processes_in(&temporary).iter().filter(|process| process.ends_with("chromium")).count();
+    // The browser is up once it has processes beside its driver: a browser process, zygotes, a renderer.
+    let browsers = || descendants(run.id()).iter().filter(|(_, name)| name.starts_with("chromium")).count();
     wait_until("the browser to start: install chromium and chromium-driver", || browsers() >= 3);
+    let started: Vec<Identity> = descendants(run.id()).into_iter().map(|(identity, _)| identity).collect();
     run.kill().unwrap();
     run.wait().unwrap();
-    wait_until("the processes to end", || processes_in(&temporary).is_empty());
+    let left = || running().iter().filter(|process| started.contains(&(process.pid, process.starttime))).count();
+    wait_until("the processes to end", || left() == 0);
     wait_until("the temporary files to go", || std::fs::read_dir(&temporary).unwrap().next().is_none());
 }
