@@ -27,8 +27,6 @@ schema = 1
 name = "foreign"
 [load]
 hold = "4s"
-[media.data]
-enabled = false
 [[peers]]
 name = "us"
 [[peers]]
@@ -94,7 +92,8 @@ fn a_foreign_client_takes_a_call_of_a_simulated_peer() {
     let (report, client) = call("answer");
     let media = &report["media"];
     let verified = media.as_array().expect("media").iter().filter(|media| media["verified"] == true).count();
-    assert_eq!(verified, 2, "video and audio are verified: {media}");
+    assert_eq!(verified, 3, "video, audio and the echo are verified: {media}");
+    assert!(client["messages"].as_u64().unwrap() > 0, "{client}");
     assert!(client["frames"]["video"].as_u64().unwrap() > 0, "{client}");
     assert!(client["frames"]["audio"].as_u64().unwrap() > 0, "{client}");
     assert_eq!(client["size"], serde_json::json!([640, 360]), "the fixture's size");
@@ -105,4 +104,5 @@ fn a_foreign_client_calls_a_simulated_peer() {
     let (_, client) = call("offer");
     assert!(client["frames"]["video"].as_u64().unwrap() > 0, "{client}");
     assert!(client["frames"]["audio"].as_u64().unwrap() > 0, "{client}");
+    assert!(client["messages"].as_u64().unwrap() > 0, "the echo comes back: {client}");
 }

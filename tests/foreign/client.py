@@ -1,7 +1,7 @@
 """A client of the bundled signaling server, written from docs/signaling.md alone, on a WebRTC stack of another language.
 
-Joins a room, makes or takes one call, sends video and audio, and prints one line of JSON about what it received once the
-other end has left.
+Joins a room, makes or takes one call, sends video and audio, echoes what arrives on the data channel `echo`, and prints one
+line of JSON about what it received once the other end has left.
 
     client.py wss://HOST:PORT/ws CA.pem ROOM offer|answer
 """
@@ -21,6 +21,7 @@ class Counter:
     def __init__(self):
         self.frames = {"audio": 0, "video": 0}
         self.size = None
+        self.messages = 0
 
     async def consume(self, track):
         try:
@@ -43,6 +44,15 @@ async def main(url, ca, room, role):
     def on_track(track):
         asyncio.ensure_future(counter.consume(track))
 
+    def echo(channel):
+        @channel.on("message")
+        def on_message(message):
+            counter.messages += 1
+            if role == "answer":
+                channel.send(message)
+
+    connection.on("datachannel", echo)
+
     async with websockets.connect(url, ssl=context, max_size=65536) as socket:
 
         async def send(message):
@@ -55,6 +65,18 @@ async def main(url, ca, room, role):
         async def offer(to):
             connection.addTrack(VideoStreamTrack())
             connection.addTrack(AudioStreamTrack())
+            channel = connection.createDataChannel("echo")
+            echo(channel)
+
+            @channel.on("open")
+            def on_open():
+                async def talk():
+                    while channel.readyState == "open":
+                        channel.send(b"a message of the foreign client")
+                        await asyncio.sleep(0.1)
+
+                asyncio.ensure_future(talk())
+
             await connection.setLocalDescription(await connection.createOffer())
             await send({"type": "offer", "to": to, "sdp": connection.localDescription.sdp})
             await send({"type": "candidate", "to": to, "candidate": None})
@@ -92,7 +114,7 @@ async def main(url, ca, room, role):
                 raise SystemExit(f"the server says {message['code']}: {message['message']}")
 
     await connection.close()
-    print(json.dumps({"frames": counter.frames, "size": counter.size}))
+    print(json.dumps({"frames": counter.frames, "size": counter.size, "messages": counter.messages}))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ use rtc::crypto::{self, SignatureScheme};
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::peer_connection::configuration::interceptor_registry::register_default_interceptors;
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
-use rtc::peer_connection::transport::RTCIceServer;
+use rtc::peer_connection::transport::{RTCDtlsRole, RTCIceServer};
 use rtc::rtp_transceiver::rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind};
 use rtc::shared::error::{Error, Result};
 use webrtc::peer_connection::{
@@ -55,6 +55,9 @@ pub(super) async fn connect(
         .with_srflx_acceptance_min_wait(Some(Duration::ZERO))
         .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
         .with_relay_acceptance_min_wait(Some(Duration::ZERO))
+        // The stack initiates the SCTP association as DTLS client only, and ignores the `setup` of the offer; the
+        // offerer is made the client in every call (see `offer_to_be_dtls_client`).
+        .with_answering_dtls_role(RTCDtlsRole::Server)
         // With mDNS each peer opens a multicast socket, and fails where there is no route for it.
         .with_multicast_dns_mode(MulticastDnsMode::Disabled)
         .with_include_loopback_candidate(addresses.iter().any(|address| address.ip().is_loopback()))
@@ -79,6 +82,14 @@ pub(super) async fn connect(
         .build()
         .await?;
     Ok(Arc::new(connection))
+}
+
+/// The offer as it is sent: with data channels, it asks for the DTLS client's role instead of leaving it open.
+///
+/// The stack initiates the SCTP association as DTLS client only. A peer that becomes DTLS client by answering `actpass`
+/// and leaves the association to the ICE-controlling end, as aiortc does, would wait for ever.
+pub(super) fn offer_to_be_dtls_client(sdp: &str) -> String {
+    if sdp.contains("\r\nm=application ") { sdp.replace("a=setup:actpass", "a=setup:active") } else { sdp.to_owned() }
 }
 
 /// The codec as it is offered.

@@ -15,6 +15,7 @@ use rtc::peer_connection::transport::RTCIceCandidateInit;
 use tokio::sync::mpsc;
 use webrtc::peer_connection::{PeerConnection, RTCPeerConnectionState, RTCSessionDescription};
 
+use super::connection::offer_to_be_dtls_client;
 use super::events::StackEvent;
 use super::media::MediaTasks;
 use super::state::Tracker;
@@ -156,7 +157,7 @@ impl Negotiation {
         recorder.mark(Mark::CreateOffer);
         let offer = self.connection.create_offer(None).await.map_err(|error| format!("createOffer: {error}"))?;
         recorder.mark(Mark::OfferCreated);
-        let sdp = offer.sdp.clone();
+        let sdp = offer_to_be_dtls_client(&offer.sdp);
         recorder.mark(Mark::SetLocalOffer);
         self.connection
             .set_local_description(offer)
