@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod gate;
 pub mod media;
+pub mod net;
 pub mod peer;
 pub mod plan;
 pub mod record;
