@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod gate;
+pub mod lab;
 pub mod media;
 pub mod net;
 pub mod peer;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::UdpSocket;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -22,6 +23,9 @@ pub(super) struct Args {
 const OPEN_FILES: u64 = 4096;
 const SOCKET_BUFFER_BYTES: u64 = 1 << 20;
 const MEMORY_MIB: u64 = 1024;
+
+/// A lab with one host is up in some 50 ms.
+const LAB_DEADLINE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -72,6 +76,7 @@ pub(super) async fn run(args: &Args) -> Exit {
         browsers.insert(engine.name(), found.is_ok());
         findings.push(browser(found).named(engine.name()));
     }
+    findings.push(lab().await.named("kernel lab"));
     let native = findings.iter().all(|finding| finding.state != State::Fail);
     show(&findings);
     if args.json.is_some() {
@@ -135,6 +140,29 @@ fn browser(found: Result<Installation, Unavailable>) -> Found {
         }
         Err(error) => Found::bad(State::Missing, error.to_string(), error.remedy()),
     }
+}
+
+/// Tries it, in a process of its own: this one has threads, and cannot enter namespaces.
+#[cfg(target_os = "linux")]
+async fn lab() -> Found {
+    let Ok(program) = std::env::current_exe() else { return Found::unknown("this program cannot be found") };
+    let check = tokio::process::Command::new(program).args(["lab", "--check"]).kill_on_drop(true).output();
+    let output = match tokio::time::timeout(LAB_DEADLINE, check).await {
+        Ok(Ok(output)) => output,
+        Ok(Err(error)) => return Found::unknown(&error.to_string()),
+        Err(_) => return Found::unknown("a lab does not start in time"),
+    };
+    if output.status.success() {
+        return Found::ok("networks of namespaces, for browsers and other programs".into());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let (error, remedy) = said.trim().split_once('→').unwrap_or((said.trim(), ""));
+    Found::bad(State::Missing, error.trim().trim_start_matches("error: ").to_owned(), remedy.trim())
+}
+
+#[cfg(not(target_os = "linux"))]
+async fn lab() -> Found {
+    Found::bad(State::Missing, "namespaces are a feature of Linux".into(), "use driver = \"in-process\", or Linux")
 }
 
 fn sockets() -> Found {

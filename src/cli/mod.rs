@@ -6,6 +6,8 @@ mod doctor;
 mod exit;
 mod guard;
 mod init;
+#[cfg(target_os = "linux")]
+mod lab;
 mod progress;
 mod report;
 mod run;
@@ -39,11 +41,19 @@ enum Command {
     Init(init::Args),
     #[command(hide = true)]
     Guard(guard::Args),
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Lab(lab::Args),
 }
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Namespaces are entered before there is a second thread.
+    #[cfg(target_os = "linux")]
+    if let Command::Lab(args) = &cli.command {
+        return lab::run(args);
+    }
     let exit = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(dispatch(cli.command)),
         Err(error) => {
@@ -65,5 +75,7 @@ async fn dispatch(command: Command) -> Exit {
         Command::Completions(args) => completions::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Guard(args) => guard::run(&args),
+        #[cfg(target_os = "linux")]
+        Command::Lab(_) => Exit::Usage,
     }
 }

@@ -8,6 +8,7 @@
 //! Behaviour is described in the words of RFC 4787, RFC 5382 and RFC 6888 ([`NatSpec`](spec::NatSpec)); `presets` has the
 //! names that people know.
 
+pub mod ip;
 pub mod packet;
 pub mod spec;
 
