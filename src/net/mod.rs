@@ -9,6 +9,7 @@
 //! names that people know.
 
 pub mod ip;
+pub mod oracle;
 pub mod packet;
 pub mod spec;
 

@@ -1,0 +1,117 @@
+//! UDP sockets at hosts of the model.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+use super::Core;
+use crate::net::{HostId, Packet};
+
+/// Bytes that wait to be read at most, as a kernel's receive buffer of the size that native peers ask for.
+const CAPACITY: usize = 4 << 20;
+
+/// A UDP socket. Its port is free again once it is dropped.
+#[derive(Debug)]
+pub struct UdpPort {
+    core: Arc<Core>,
+    host: HostId,
+    local: SocketAddr,
+    inbox: Arc<Inbox>,
+}
+
+impl UdpPort {
+    pub(super) fn new(core: Arc<Core>, host: HostId, local: SocketAddr, inbox: Arc<Inbox>) -> Self {
+        Self { core, host, local, inbox }
+    }
+
+    /// Its address in the host's own network.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Sends a datagram. What becomes of it is the network's to decide.
+    pub fn send_to(&self, payload: Bytes, to: SocketAddr) {
+        let packet = Packet::udp(self.local, to, payload);
+        self.core.act(|state, now| state.world.handle_input(now, self.host, packet));
+    }
+
+    /// Sends several datagrams to one destination at once.
+    pub fn send_all_to(&self, payloads: impl Iterator<Item = Bytes>, to: SocketAddr) {
+        self.core.act(|state, now| {
+            for payload in payloads {
+                state.world.handle_input(now, self.host, Packet::udp(self.local, to, payload));
+            }
+        });
+    }
+
+    /// The next datagram and its source.
+    pub fn poll_recv(&self, cx: &Context<'_>) -> Poll<(SocketAddr, Bytes)> {
+        self.inbox.poll(cx)
+    }
+
+    /// The next datagram and its source.
+    pub async fn recv(&self) -> (SocketAddr, Bytes) {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// How many datagrams found the receive buffer full.
+    pub fn overflows(&self) -> u64 {
+        self.inbox.lock().overflows
+    }
+}
+
+impl Drop for UdpPort {
+    fn drop(&mut self) {
+        self.core.lock().udp.remove(&(self.host, self.local));
+    }
+}
+
+/// What has arrived at a socket and was not read yet.
+#[derive(Debug, Default)]
+pub(super) struct Inbox(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    datagrams: VecDeque<(SocketAddr, Bytes)>,
+    bytes: usize,
+    overflows: u64,
+    reader: Option<Waker>,
+}
+
+impl Inbox {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn push(&self, source: SocketAddr, payload: Bytes) {
+        let mut waiting = self.lock();
+        if waiting.bytes + payload.len() > CAPACITY {
+            waiting.overflows += 1;
+            return;
+        }
+        waiting.bytes += payload.len();
+        waiting.datagrams.push_back((source, payload));
+        if let Some(reader) = waiting.reader.take() {
+            reader.wake();
+        }
+    }
+
+    fn poll(&self, cx: &Context<'_>) -> Poll<(SocketAddr, Bytes)> {
+        let mut waiting = self.lock();
+        match waiting.datagrams.pop_front() {
+            Some((source, payload)) => {
+                waiting.bytes -= payload.len();
+                Poll::Ready((source, payload))
+            }
+            None => {
+                waiting.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+

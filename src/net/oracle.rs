@@ -1,0 +1,452 @@
+//! The path that two peers behind given networks must find, with the reason: what a test of NAT traversal is judged by.
+//!
+//! ICE (RFC 8445) with host, server-reflexive, peer-reflexive and relayed candidates. The rule for a pair of NATs reduces
+//! each side to its mapping and its filtering (RFC 4787):
+//!
+//! 1. both mappings are endpoint-independent: direct, since each end knows the other's outside endpoint beforehand;
+//! 2. one mapping depends on the destination: its packets come from an endpoint that nobody has announced, at an announced
+//!    address. Direct if the other side's filtering lets that in, by address or altogether;
+//! 3. both depend on it: each end answers from yet another endpoint than the one that was asked, so that no check succeeds
+//!    (RFC 8445, section 7.2.5.2.1): relayed, unless both mappings depend on the address alone and neither side filters.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::spec::{CarrierSpec, Filtering, Hairpin, Layer, Mapping, Pooling, SiteSpec};
+
+/// One end of a call, as its network makes it.
+#[derive(Clone, Copy, Debug)]
+pub struct End<'a> {
+    /// The site.
+    pub site: &'a SiteSpec,
+    /// The carrier that the site is behind.
+    pub carrier: Option<&'a CarrierSpec>,
+}
+
+/// What ICE agents are given to work with.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Means {
+    /// Whether there is a STUN server, or a TURN server that does as well over UDP.
+    pub reflexive: bool,
+    /// TURN servers: how clients reach them, and on which port.
+    pub legs: Vec<Leg>,
+    /// Whether only relayed candidates may be used (W3C `iceTransportPolicy`).
+    pub relay_only: bool,
+}
+
+/// A way to a TURN server.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Leg {
+    /// The transport between client and server.
+    pub transport: RelayTransport,
+    /// The server's port.
+    pub port: u16,
+}
+
+/// The transport between a client and its TURN server (W3C `RTCIceServerTransportProtocol`), the preferred one first.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum RelayTransport {
+    /// UDP.
+    Udp,
+    /// TCP.
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+}
+
+/// What must happen, and why.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Expectation {
+    /// What must happen.
+    pub route: Route,
+    /// Why, in a sentence without its full stop.
+    pub reason: String,
+}
+
+/// The path between two ends.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Route {
+    /// No relay takes part.
+    Direct,
+    /// Through a relay of one end or of each. Whose is used may differ from run to run; how its owner reaches it may not.
+    Relayed {
+        /// How the first end reaches its relay; absent: it cannot, and the other end's is used.
+        first: Option<RelayTransport>,
+        /// How the second end reaches its relay; absent: it cannot, and the first end's is used.
+        second: Option<RelayTransport>,
+    },
+    /// None: with these means the ends cannot meet.
+    None,
+}
+
+/// What must happen between two ends with these means.
+pub fn expect(first: End<'_>, second: End<'_>, means: &Means) -> Expectation {
+    if means.relay_only {
+        return relayed([first, second], means, "only relayed candidates are allowed".into());
+    }
+    match direct(first, second, means) {
+        Ok(reason) => Expectation { route: Route::Direct, reason },
+        Err(reason) => relayed([first, second], means, reason),
+    }
+}
+
+/// Whether no relay is needed, with the reason for either.
+fn direct(first: End<'_>, second: End<'_>, means: &Means) -> Result<String, String> {
+    if first.site.name == second.site.name && !first.site.isolated {
+        return Ok("both are in one network and reach each other's host candidates".into());
+    }
+    if first.site.ipv6.is_some() && second.site.ipv6.is_some() {
+        return Ok("both have IPv6, where nothing is translated and both sides punch their firewalls".into());
+    }
+    for (end, other) in [(first, second), (second, first)] {
+        if end.udp() != UdpReach::Everywhere {
+            return Err(format!("{} lets no UDP out to {}", end.site.name, other.site.name));
+        }
+    }
+    if let Some(shared) = shared_layers(first, second) {
+        return match outermost_hairpin(shared) {
+            Some(Hairpin::External) => Ok("the NAT that both are behind hairpins as RFC 4787 REQ-9 demands".into()),
+            Some(_) => Err("both are behind one NAT that does not hairpin with the outside source".into()),
+            None => Ok("nothing translates between the two networks".into()),
+        };
+    }
+    let ((mapping_1, filtering_1), (mapping_2, filtering_2)) = (first.reduce(), second.reduce());
+    let both_public = first.is_public() && second.is_public();
+    if !means.reflexive && !both_public {
+        return reflexiveless(first, second);
+    }
+    let fixed = Mapping::EndpointIndependent;
+    match (mapping_1 == fixed, mapping_2 == fixed) {
+        (true, true) => Ok("both mappings are endpoint-independent: simultaneous checks open both filters".into()),
+        (false, true) => one_dependent(first, second, filtering_2),
+        (true, false) => one_dependent(second, first, filtering_1),
+        (false, false) => {
+            let unfiltered = [(mapping_1, filtering_1), (mapping_2, filtering_2)]
+                .iter()
+                .all(|end| *end == (Mapping::AddressDependent, Filtering::EndpointIndependent));
+            if unfiltered {
+                Ok("both mappings depend on the address alone, and neither side filters".into())
+            } else {
+                Err("both mappings depend on the destination: neither end can announce the endpoint that it uses"
+                    .into())
+            }
+        }
+    }
+}
+
+/// Rule 2: `dependent` has the mapping that depends on the destination, `filtering` is the other end's.
+fn one_dependent(dependent: End<'_>, other: End<'_>, filtering: Filtering) -> Result<String, String> {
+    let (dependent_name, other_name) = (&dependent.site.name, &other.site.name);
+    match filtering {
+        Filtering::EndpointIndependent => Ok(format!("{other_name} accepts packets from everywhere")),
+        Filtering::AddressDependent if dependent.pools_arbitrarily() => {
+            Err(format!("{dependent_name} sends from an address that {other_name} has never sent to"))
+        }
+        Filtering::AddressDependent => {
+            Ok(format!("{dependent_name} uses another port for each destination, and {other_name} filters by address"))
+        }
+        Filtering::AddressAndPortDependent => Err(format!(
+            "{dependent_name} uses another port for each destination, which {other_name} has never sent to"
+        )),
+    }
+}
+
+/// Without server-reflexive candidates only an end whose host candidate can be reached helps.
+fn reflexiveless(first: End<'_>, second: End<'_>) -> Result<String, String> {
+    for (end, other) in [(first, second), (second, first)] {
+        if end.is_public() && end.reduce().1 == Filtering::EndpointIndependent {
+            return Ok(format!("{} can be reached at its host candidate by {}", end.site.name, other.site.name));
+        }
+    }
+    Err("without a STUN server no end learns its outside address".into())
+}
+
+fn relayed(ends: [End<'_>; 2], means: &Means, why: String) -> Expectation {
+    let legs = ends.map(|end| end.leg(means));
+    // A relayed candidate takes UDP from addresses that its owner permits: from the other end's known address, or from
+    // the relay of the other end.
+    let reaches = |end: End<'_>| end.udp() == UdpReach::Everywhere && !end.pools_arbitrarily() && !means.relay_only;
+    let usable = |own: usize| legs[own].is_some() && (legs[1 - own].is_some() || reaches(ends[1 - own]));
+    let [first, second] = [0, 1].map(|own| legs[own].filter(|_| usable(own)));
+    if first.is_none() && second.is_none() {
+        let reason = format!("{why}, and no TURN server can be reached that would help");
+        return Expectation { route: Route::None, reason };
+    }
+    Expectation { route: Route::Relayed { first, second }, reason: why }
+}
+
+/// How far UDP from a site goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum UdpReach {
+    Everywhere,
+    SomePorts,
+}
+
+impl End<'_> {
+    fn layers(&self) -> impl Iterator<Item = &Layer> {
+        self.site.layers.iter().chain(self.carrier.into_iter().flat_map(|carrier| &carrier.layers))
+    }
+
+    fn firewalls(&self) -> impl Iterator<Item = &super::spec::FirewallSpec> {
+        self.layers().filter_map(|layer| match layer {
+            Layer::Firewall(firewall) => Some(firewall),
+            Layer::Nat(_) => None,
+        })
+    }
+
+    fn udp(&self) -> UdpReach {
+        let everywhere = self.firewalls().all(|firewall| firewall.udp.ports.is_none());
+        if everywhere { UdpReach::Everywhere } else { UdpReach::SomePorts }
+    }
+
+    /// The way to a TURN server that ICE prefers among those that the site's firewalls let through.
+    fn leg(&self, means: &Means) -> Option<RelayTransport> {
+        let passes = |leg: &&Leg| {
+            self.firewalls().all(|firewall| match leg.transport {
+                RelayTransport::Udp => firewall.udp.allows(leg.port),
+                RelayTransport::Tcp => firewall.tcp.allows(leg.port) && !firewall.tls_only,
+                RelayTransport::Tls => firewall.tcp.allows(leg.port),
+            })
+        };
+        means.legs.iter().filter(passes).map(|leg| leg.transport).min()
+    }
+
+    fn reduce(&self) -> (Mapping, Filtering) {
+        self.site.reduce(self.carrier)
+    }
+
+    /// Whether packets to another destination may come from another address.
+    fn pools_arbitrarily(&self) -> bool {
+        self.layers().any(|layer| {
+            matches!(layer, Layer::Nat(nat) if nat.pooling == Pooling::Arbitrary && nat.addresses > 1
+                && nat.mapping != Mapping::EndpointIndependent)
+        })
+    }
+
+    fn is_public(&self) -> bool {
+        self.layers().all(|layer| matches!(layer, Layer::Firewall(_)))
+    }
+}
+
+/// The layers that two ends share: those of their site, or of their carrier.
+fn shared_layers<'a>(first: End<'a>, second: End<'a>) -> Option<&'a [Layer]> {
+    if first.site.name == second.site.name {
+        return Some(&first.site.layers);
+    }
+    match (first.carrier, second.carrier) {
+        (Some(one), Some(other)) if one.name == other.name => Some(&one.layers),
+        _ => None,
+    }
+}
+
+fn outermost_hairpin(layers: &[Layer]) -> Option<Hairpin> {
+    layers.iter().rev().find_map(|layer| match layer {
+        Layer::Nat(nat) => Some(nat.hairpin),
+        Layer::Firewall(_) => None,
+    })
+}
+
+impl RelayTransport {
+    /// The name in W3C statistics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+}
+
+impl Display for Route {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct => f.write_str("direct"),
+            Self::None => f.write_str("none"),
+            Self::Relayed { first, second } => {
+                f.write_str("relay ")?;
+                match (first, second) {
+                    (Some(one), Some(other)) if one == other => f.write_str(one.name()),
+                    (Some(one), Some(other)) => write!(f, "{}/{}", one.name(), other.name()),
+                    (Some(one), None) | (None, Some(one)) => f.write_str(one.name()),
+                    (None, None) => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::spec::{FirewallSpec, NatSpec, PortRule, Refusal};
+
+    fn nat(mapping: Mapping, filtering: Filtering) -> Vec<Layer> {
+        vec![Layer::Nat(NatSpec { mapping, filtering, ..NatSpec::default() })]
+    }
+
+    fn site(name: &str, layers: Vec<Layer>) -> SiteSpec {
+        SiteSpec::new(name, "192.168.1.0/24".parse().expect("a prefix"), layers)
+    }
+
+    fn udp_blocked() -> SiteSpec {
+        let firewall = FirewallSpec { udp: PortRule::none(Refusal::Drop), ..FirewallSpec::default() };
+        let mut layers = nat(Mapping::EndpointIndependent, Filtering::AddressAndPortDependent);
+        layers.push(Layer::Firewall(firewall));
+        site("udp-blocked", layers)
+    }
+
+    fn tls_only() -> SiteSpec {
+        let firewall = FirewallSpec {
+            udp: PortRule::none(Refusal::Drop),
+            tcp: PortRule::only([443]),
+            tls_only: true,
+            ..FirewallSpec::default()
+        };
+        let mut layers = nat(Mapping::EndpointIndependent, Filtering::AddressAndPortDependent);
+        layers.push(Layer::Firewall(firewall));
+        site("tls-443-only", layers)
+    }
+
+    /// The classes of a pair table, in its order.
+    fn classes() -> Vec<SiteSpec> {
+        use Filtering as F;
+        use Mapping as M;
+        vec![
+            site("full", nat(M::EndpointIndependent, F::EndpointIndependent)),
+            site("addr", nat(M::EndpointIndependent, F::AddressDependent)),
+            site("port", nat(M::EndpointIndependent, F::AddressAndPortDependent)),
+            site("adm", nat(M::AddressDependent, F::AddressAndPortDependent)),
+            site("symm", nat(M::AddressAndPortDependent, F::AddressAndPortDependent)),
+            udp_blocked(),
+            tls_only(),
+        ]
+    }
+
+    fn everything() -> Means {
+        let leg = |transport, port| Leg { transport, port };
+        let legs = vec![leg(RelayTransport::Udp, 3478), leg(RelayTransport::Tcp, 3478), leg(RelayTransport::Tls, 443)];
+        Means { reflexive: true, legs, relay_only: false }
+    }
+
+    fn route(first: &SiteSpec, second: &SiteSpec, means: &Means) -> String {
+        let end = |site| End { site, carrier: None };
+        expect(end(first), end(second), means).route.to_string()
+    }
+
+    fn table(means: &Means) -> Vec<String> {
+        let classes = classes();
+        let row = |first: &SiteSpec| {
+            let cells: Vec<_> = classes.iter().map(|second| route(first, &renamed(second), means)).collect();
+            format!("{:12} {}", first.name, cells.join(", "))
+        };
+        classes.iter().map(row).collect()
+    }
+
+    /// The same network, elsewhere.
+    fn renamed(of: &SiteSpec) -> SiteSpec {
+        SiteSpec { name: format!("other-{}", of.name), ..of.clone() }
+    }
+
+    #[test]
+    fn every_pair_of_classes_takes_the_path_that_was_measured() {
+        // Measured with real browsers and with an ICE of its own over kernel NATs; the same in both.
+        assert_eq!(
+            table(&everything()),
+            [
+                "full         direct, direct, direct, direct, direct, relay udp/tcp, relay udp/tls",
+                "addr         direct, direct, direct, direct, direct, relay udp/tcp, relay udp/tls",
+                "port         direct, direct, direct, relay udp, relay udp, relay udp/tcp, relay udp/tls",
+                "adm          direct, direct, relay udp, relay udp, relay udp, relay udp/tcp, relay udp/tls",
+                "symm         direct, direct, relay udp, relay udp, relay udp, relay udp/tcp, relay udp/tls",
+                "udp-blocked  relay tcp/udp, relay tcp/udp, relay tcp/udp, relay tcp/udp, relay tcp/udp, relay tcp, relay tcp/tls",
+                "tls-443-only relay tls/udp, relay tls/udp, relay tls/udp, relay tls/udp, relay tls/udp, relay tls/tcp, relay tls",
+            ]
+        );
+    }
+
+    #[test]
+    fn without_a_tls_leg_the_strictest_network_cannot_connect() {
+        let mut means = everything();
+        means.legs.retain(|leg| leg.transport != RelayTransport::Tls);
+        for other in classes() {
+            assert_eq!(route(&tls_only(), &renamed(&other), &means), "none", "{}", other.name);
+        }
+        assert_eq!(route(&udp_blocked(), &renamed(&classes()[0]), &means), "relay tcp/udp");
+    }
+
+    #[test]
+    fn without_turn_only_direct_paths_are_left() {
+        let means = Means { reflexive: true, ..Means::default() };
+        let [full, .., symm, blocked, _] = &classes()[..] else { panic!("seven classes") };
+        assert_eq!(route(full, symm, &means), "direct");
+        assert_eq!(route(symm, &renamed(symm), &means), "none");
+        assert_eq!(route(full, blocked, &means), "none");
+    }
+
+    #[test]
+    fn relay_only_is_relayed_even_where_direct_would_do() {
+        let means = Means { relay_only: true, ..everything() };
+        assert_eq!(route(&classes()[0], &classes()[1], &means), "relay udp");
+    }
+
+    #[test]
+    fn a_network_without_stun_is_reached_only_by_host_candidates() {
+        let means = Means { reflexive: false, ..Means::default() };
+        let (open, full) = (site("open", vec![]), &classes()[0]);
+        assert_eq!(route(&open, full, &means), "direct");
+        assert_eq!(route(&classes()[1], full, &means), "none");
+    }
+
+    #[test]
+    fn two_homes_behind_one_carrier_depend_on_its_hairpinning() {
+        let home = |name: &str| SiteSpec {
+            behind: Some("carrier".into()),
+            ..site(name, nat(Mapping::EndpointIndependent, Filtering::EndpointIndependent))
+        };
+        let (one, other) = (home("one"), home("other"));
+        for (hairpin, expected) in
+            [(Hairpin::External, "direct"), (Hairpin::Internal, "relay udp"), (Hairpin::None, "relay udp")]
+        {
+            let carrier = CarrierSpec {
+                name: "carrier".into(),
+                layers: vec![Layer::Nat(NatSpec { hairpin, ..NatSpec::default() })],
+                up: Default::default(),
+                down: Default::default(),
+            };
+            let end = |site| End { site, carrier: Some(&carrier) };
+            assert_eq!(expect(end(&one), end(&other), &everything()).route.to_string(), expected, "{hairpin:?}");
+        }
+    }
+
+    #[test]
+    fn one_network_is_direct_unless_its_hosts_are_kept_apart() {
+        let lan = site("lan", nat(Mapping::EndpointIndependent, Filtering::AddressAndPortDependent));
+        assert_eq!(route(&lan, &lan, &everything()), "direct");
+        let apart = SiteSpec { isolated: true, ..lan };
+        assert_eq!(route(&apart, &apart, &everything()), "relay udp");
+    }
+
+    #[test]
+    fn an_address_picked_at_random_defeats_a_filter_by_address() {
+        let carrier = NatSpec {
+            mapping: Mapping::AddressAndPortDependent,
+            pooling: Pooling::Arbitrary,
+            addresses: 4,
+            ..NatSpec::default()
+        };
+        let random = site("random", vec![Layer::Nat(carrier)]);
+        let [full, addr, ..] = &classes()[..] else { panic!("seven classes") };
+        assert_eq!(route(&random, full, &everything()), "direct");
+        assert_eq!(route(&random, addr, &everything()), "relay udp");
+    }
+
+    #[test]
+    fn every_expectation_has_a_reason() {
+        for first in classes() {
+            for second in classes() {
+                let end = |site| End { site, carrier: None };
+                let reason = expect(end(&first), end(&renamed(&second)), &everything()).reason;
+                assert!(reason.len() > 20 && !reason.ends_with('.'), "{reason}");
+            }
+        }
+    }
+}
