@@ -8,11 +8,11 @@
 //! Behaviour is described in the words of RFC 4787, RFC 5382 and RFC 6888 ([`NatSpec`](spec::NatSpec)); [`presets`] has the
 //! names that people know.
 
-pub mod ip;
 mod capture;
 mod counters;
 mod firewall;
 mod hash;
+pub mod ip;
 mod layer;
 mod link;
 mod nat;

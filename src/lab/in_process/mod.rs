@@ -6,6 +6,8 @@
 
 mod stack;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod udp;
 
 use std::collections::HashMap;

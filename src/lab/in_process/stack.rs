@@ -35,14 +35,13 @@ pub(super) struct Stack {
     /// Connections whose owner is gone; they end in their own time.
     orphans: Vec<SocketHandle>,
     next_port: u16,
-    sequence: u32,
 }
 
 impl Stack {
     pub(super) fn new(addresses: &[IpAddr]) -> Self {
         let mut wire = Wire::default();
         let config = Config::new(HardwareAddress::Ip);
-        let mut interface = Interface::new(config, smoltcp::time::Instant::ZERO, &mut wire);
+        let mut interface = Interface::new(config, &mut wire, smoltcp::time::Instant::ZERO);
         interface.update_ip_addrs(|own| {
             for address in addresses {
                 let length = if address.is_ipv4() { 32 } else { 128 };
@@ -65,7 +64,6 @@ impl Stack {
             due: None,
             orphans: Vec::new(),
             next_port: 49_152,
-            sequence: 0,
         }
     }
 
@@ -81,7 +79,7 @@ impl Stack {
     /// An ICMP error arrives. Returns whether it ended a connection that was being established.
     pub(super) fn refuse(&mut self, error: &Unreachable) -> bool {
         let concerned = self.sockets.iter_mut().find_map(|(_, socket)| {
-            let smoltcp::socket::Socket::Tcp(socket) = socket else { return None };
+            let smoltcp::socket::Socket::Tcp(socket) = socket;
             let (local, remote) = (endpoint(socket.local_endpoint()?), endpoint(socket.remote_endpoint()?));
             let is_it = socket.state() == State::SynSent && local == error.source && remote == error.destination;
             is_it.then_some(socket)
@@ -107,7 +105,7 @@ impl Stack {
             }
             !over
         });
-        self.due = self.interface.poll_delay(at, &self.sockets).map(|delay| now + delay.into());
+        self.due = self.interface.poll_delay(at, &self.sockets).map(|delay| now + Duration::from(delay));
         self.wire.outgoing.drain(..).filter_map(|bytes| ip::decode(&bytes).ok()).collect()
     }
 
@@ -122,7 +120,11 @@ impl Stack {
         self.next_port = self.next_port.checked_add(1).unwrap_or(49_152);
         let mut socket = new_socket();
         socket
-            .connect(self.interface.context(), (IpAddress::from(remote.ip()), remote.port()), (IpAddress::from(local), port))
+            .connect(
+                self.interface.context(),
+                (IpAddress::from(remote.ip()), remote.port()),
+                (IpAddress::from(local), port),
+            )
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
         self.changed = true;
         Ok(self.sockets.add(socket))

@@ -40,12 +40,7 @@ pub struct TcpListener {
 }
 
 impl TcpStream {
-    pub(super) async fn connect(
-        core: Arc<Core>,
-        host: HostId,
-        local: IpAddr,
-        remote: SocketAddr,
-    ) -> io::Result<Self> {
+    pub(super) async fn connect(core: Arc<Core>, host: HostId, local: IpAddr, remote: SocketAddr) -> io::Result<Self> {
         let (handle, local) = core.act(|state, _| {
             let stack = state.stack(host);
             let handle = stack.connect(local, remote)?;
@@ -58,7 +53,7 @@ impl TcpStream {
             stream.with(|stack| {
                 let socket = stack.socket(handle);
                 match socket.state() {
-                    State::Established | State::CloseWait => Poll::Ready(Ok(())),
+                    State::Established | State::CloseWait => Poll::Ready(io::Result::Ok(())),
                     State::SynSent | State::SynReceived => {
                         wake_on_change(socket, cx.waker());
                         Poll::Pending
