@@ -165,9 +165,7 @@ mod tests {
     #[test]
     fn the_long_term_key_is_the_one_of_the_standard() {
         // RFC 8489, section 18.5.1.1: MD5("user:realm:pass") is 0x8493fbc53ba582fb4c044c456bdc40eb.
-        let key = [
-            0x84, 0x93, 0xfb, 0xc5, 0x3b, 0xa5, 0x82, 0xfb, 0x4c, 0x04, 0x4c, 0x45, 0x6b, 0xdc, 0x40, 0xeb,
-        ];
+        let key = [0x84, 0x93, 0xfb, 0xc5, 0x3b, 0xa5, 0x82, 0xfb, 0x4c, 0x04, 0x4c, 0x45, 0x6b, 0xdc, 0x40, 0xeb];
         let expected = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &key), b"text");
         assert_eq!(Key::long_term("user", "realm", &"pass".into()).sign(&[b"te", b"xt"]), expected.as_ref());
     }

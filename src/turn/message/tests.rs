@@ -107,7 +107,10 @@ fn lengths_that_do_not_match_are_refused() {
 #[test]
 fn a_message_never_becomes_longer_than_its_header_can_say() {
     let mut builder = request();
-    builder.bytes(Attribute::DATA, &vec![1; 65_500]).bytes(Attribute::PADDING, &[0; 1000]).number(Attribute::LIFETIME, 1);
+    builder
+        .bytes(Attribute::DATA, &vec![1; 65_500])
+        .bytes(Attribute::PADDING, &[0; 1000])
+        .number(Attribute::LIFETIME, 1);
     let bytes = builder.finish();
     let message = Message::parse(&bytes).unwrap();
     assert_eq!(message.get(Attribute::PADDING), None);

@@ -9,7 +9,9 @@ use rand::Rng;
 use super::core::Server;
 use super::io::{Client, Output};
 use super::refusal::unknown_attributes;
-use crate::turn::message::{Attribute, Builder, Class, Message, Method, TransactionId, channel_data, parse_channel_data};
+use crate::turn::message::{
+    Attribute, Builder, Class, Message, Method, TransactionId, channel_data, parse_channel_data,
+};
 
 /// What a Send indication may hold. DONT-FRAGMENT is not among it: what is marked with it is dropped, as RFC 8656,
 /// section 11.2 has it of servers that cannot set the bit.

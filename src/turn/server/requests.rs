@@ -11,12 +11,7 @@ use super::refusal::Refusal;
 use crate::turn::message::{Attribute, Builder, CHANNEL_NUMBERS, Family, Message};
 
 impl Server {
-    pub(super) fn refresh(
-        &mut self,
-        now: Instant,
-        asked: Asked,
-        request: &Message<'_>,
-    ) -> Result<Builder, Refusal> {
+    pub(super) fn refresh(&mut self, now: Instant, asked: Asked, request: &Message<'_>) -> Result<Builder, Refusal> {
         let client = asked.client;
         let wish = request.number(Attribute::LIFETIME);
         let granted = self.granted(wish);

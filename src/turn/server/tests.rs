@@ -29,7 +29,8 @@ fn at(address: &str) -> SocketAddr {
 }
 
 fn config() -> Config {
-    let credentials = Credentials::none().with_user("alice", "a secret").with_user("bob", "b secret").with_secret("north");
+    let credentials =
+        Credentials::none().with_user("alice", "a secret").with_user("bob", "b secret").with_secret("north");
     let mut config = Config::new("example.org", credentials, "11.0.0.1".parse().unwrap());
     config.relay_addresses.push("2a0f::1".parse().unwrap());
     config.listeners = ["11.0.0.1:3478", "11.0.0.2:3478", "11.0.0.1:3479", "11.0.0.2:3479"].map(at).into();

@@ -15,7 +15,10 @@ const RELAY_BUFFER_BYTES: usize = 1 << 20;
 /// So often a free port is looked for that all addresses have.
 const ATTEMPTS: usize = 64;
 
-pub(super) fn udp(addresses: &[IpAddr], ports: &[u16]) -> core::result::Result<Vec<(SocketAddr, UdpSocket)>, StartError> {
+pub(super) fn udp(
+    addresses: &[IpAddr],
+    ports: &[u16],
+) -> std::result::Result<Vec<(SocketAddr, UdpSocket)>, StartError> {
     let bind = |address| {
         let socket = StdUdpSocket::bind(address)?;
         Ok((socket.local_addr()?, socket))
@@ -30,7 +33,7 @@ pub(super) fn udp(addresses: &[IpAddr], ports: &[u16]) -> core::result::Result<V
 pub(super) fn tcp(
     addresses: &[IpAddr],
     ports: &[u16],
-) -> core::result::Result<Vec<(SocketAddr, TcpListener)>, StartError> {
+) -> std::result::Result<Vec<(SocketAddr, TcpListener)>, StartError> {
     let bind = |address| {
         let listener = StdTcpListener::bind(address)?;
         Ok((listener.local_addr()?, listener))
@@ -58,7 +61,7 @@ fn all<S>(
     addresses: &[IpAddr],
     ports: &[u16],
     bind: impl Fn(SocketAddr) -> Result<(SocketAddr, S)>,
-) -> core::result::Result<Vec<(SocketAddr, S)>, StartError> {
+) -> std::result::Result<Vec<(SocketAddr, S)>, StartError> {
     let mut sockets = Vec::new();
     for port in ports {
         let attempts = if *port == 0 { ATTEMPTS } else { 1 };
@@ -79,7 +82,7 @@ fn row<S>(
     addresses: &[IpAddr],
     mut port: u16,
     bind: impl Fn(SocketAddr) -> Result<(SocketAddr, S)>,
-) -> core::result::Result<Vec<(SocketAddr, S)>, StartError> {
+) -> std::result::Result<Vec<(SocketAddr, S)>, StartError> {
     let mut sockets = Vec::new();
     for address in addresses {
         let address = SocketAddr::new(*address, port);

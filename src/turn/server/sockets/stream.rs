@@ -134,12 +134,7 @@ async fn serve_stream(shared: Arc<Shared>, stream: impl AsyncRead + AsyncWrite +
     }
 }
 
-async fn read(
-    shared: &Arc<Shared>,
-    mut reader: ReadHalf<impl AsyncRead>,
-    client: Client,
-    closing: &CancellationToken,
-) {
+async fn read(shared: &Arc<Shared>, mut reader: ReadHalf<impl AsyncRead>, client: Client, closing: &CancellationToken) {
     let mut buffer = vec![0; READ_BYTES];
     while let Ok(length @ 1..) = reader.read(&mut buffer).await {
         let mut state = shared.lock();

@@ -190,7 +190,9 @@ fn a_token_does_not_wait_for_ever() {
 #[test]
 fn a_token_goes_with_no_other_wish() {
     let mut lab = Lab::new();
-    for (port, wish, value) in [(1, Attribute::EVEN_PORT, &[0][..]), (2, Attribute::REQUESTED_ADDRESS_FAMILY, &[1, 0, 0, 0])] {
+    for (port, wish, value) in
+        [(1, Attribute::EVEN_PORT, &[0][..]), (2, Attribute::REQUESTED_ADDRESS_FAMILY, &[1, 0, 0, 0])]
+    {
         let reply = User::new(&format!("192.0.2.1:{port}")).allocate(&mut lab, |builder| {
             builder.bytes(Attribute::RESERVATION_TOKEN, &[1; 8]).bytes(wish, value);
         });
@@ -242,7 +244,8 @@ fn the_quota_of_time_limited_credentials_is_the_users() {
     config.limits.allocations_per_user = 1;
     let mut lab = Lab::with(config);
     let mut ask = |port: u16, user: &str, expiry| {
-        let (username, password) = crate::turn::credentials::time_limited(&"north".into(), user, UNIX + seconds(expiry));
+        let (username, password) =
+            crate::turn::credentials::time_limited(&"north".into(), user, UNIX + seconds(expiry));
         User::of(&format!("192.0.2.1:{port}"), &username, password.expose()).allocate(&mut lab, |_| {}).code()
     };
     assert_eq!(ask(1, "carol", 60), 200);

@@ -178,9 +178,8 @@ fn an_unreachable_peer_is_reported_to_the_client() {
     let (mut lab, mut user) = (Lab::new(), User::new("192.0.2.1:5000"));
     let relay = user.relay(&mut lab);
     user.permit(&mut lab, PEER);
-    let mut unreachable = |peer| {
-        lab.input(Inbound::PeerUnreachable { relay, peer: at(peer), icmp_type: 3, icmp_code: 4, data: 1280 })
-    };
+    let mut unreachable =
+        |peer| lab.input(Inbound::PeerUnreachable { relay, peer: at(peer), icmp_type: 3, icmp_code: 4, data: 1280 });
     let outputs = unreachable(PEER);
     let [Output::ToClient { data, .. }] = &outputs[..] else { panic!("{outputs:?}") };
     let message = Message::parse(data).unwrap();
