@@ -205,7 +205,7 @@ impl Identity {
         self.spki_sha256
     }
 
-    pub(super) fn server_config(&self) -> Arc<ServerConfig> {
+    pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
         self.server.clone()
     }
 

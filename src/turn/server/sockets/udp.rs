@@ -1,0 +1,89 @@
+//! Datagrams, of clients and on relay ports.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use rustix::net::SendFlags;
+use tokio::net::UdpSocket;
+use tokio_util::sync::CancellationToken;
+
+use super::{Shared, State};
+use crate::turn::server::io::{Client, ClientTransport, Inbound};
+
+/// No datagram is longer.
+pub(super) const DATAGRAM_BYTES: usize = 65_536;
+/// So many datagrams of one socket are handled before others have their turn.
+const BATCH: usize = 32;
+
+pub(super) async fn serve_listener(shared: Arc<Shared>, socket: Arc<UdpSocket>, local: SocketAddr) {
+    let stop = shared.stop.clone();
+    serve(&shared, &socket, &stop, |remote, data| Inbound::FromClient {
+        client: Client { transport: ClientTransport::Udp, remote, local },
+        data,
+    })
+    .await;
+}
+
+pub(super) async fn serve_relay(
+    shared: Arc<Shared>,
+    socket: Arc<UdpSocket>,
+    relay: SocketAddr,
+    stop: CancellationToken,
+) {
+    serve(&shared, &socket, &stop, |peer, data| Inbound::FromPeer { relay, peer, data }).await;
+    let mut state = shared.lock();
+    let ours = |leftover: &Weak<UdpSocket>| leftover.as_ptr() == Arc::as_ptr(&socket);
+    if state.closing.get(&relay).is_some_and(ours) {
+        state.closing.remove(&relay);
+    }
+    // The port is free before anybody else gets to see that it is no longer closing.
+    drop(socket);
+}
+
+/// Sends a datagram, or does not. Unlike tokio's own way, this works on a socket that was opened a moment ago.
+pub(super) fn send(socket: &UdpSocket, data: &[u8], to: SocketAddr) -> bool {
+    rustix::net::sendto(socket, data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL, &to).is_ok()
+}
+
+async fn serve(
+    shared: &Arc<Shared>,
+    socket: &UdpSocket,
+    stop: &CancellationToken,
+    inbound: impl Fn(SocketAddr, &[u8]) -> Inbound<'_>,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            ready = socket.readable() => {
+                if ready.is_err() {
+                    return;
+                }
+            }
+        }
+        let mut state = shared.lock();
+        if stop.is_cancelled() {
+            return;
+        }
+        receive(shared, &mut state, socket, &inbound);
+    }
+}
+
+fn receive(
+    shared: &Arc<Shared>,
+    state: &mut State,
+    socket: &UdpSocket,
+    inbound: impl Fn(SocketAddr, &[u8]) -> Inbound<'_>,
+) {
+    let now = Instant::now();
+    let mut buffer = std::mem::take(&mut state.scratch);
+    for _ in 0..BATCH {
+        match socket.try_recv_from(&mut buffer) {
+            Ok((length, from)) => shared.input(state, now, inbound(from, &buffer[..length])),
+            // Nothing is left, or the system reports what became of an earlier datagram.
+            Err(_) => break,
+        }
+    }
+    state.scratch = buffer;
+}
