@@ -70,7 +70,10 @@ impl Diverter {
     pub(super) fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<Datagram> {
         let Ok(mut arrived) = self.arrived.lock() else { return Poll::Pending };
         // This end of the queue lives as long as `self`, so that it never ends.
-        arrived.poll_recv(cx).map_or(Poll::Pending, |datagram| datagram.map_or(Poll::Pending, Poll::Ready))
+        match arrived.poll_recv(cx) {
+            Poll::Ready(Some(datagram)) => Poll::Ready(datagram),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
     }
 
     fn open(&self, index: usize, server: SocketAddr) -> Outgoing {

@@ -177,7 +177,8 @@ impl AsyncUdpSocket for ObservedSocket {
             self.received(source, &message);
             let length = message.len().min(buf.len());
             buf[..length].copy_from_slice(&message[..length]);
-            *meta = RecvMeta { addr: source, len: length, stride: length.max(1), ..RecvMeta::default() };
+            *meta = RecvMeta::default();
+            (meta.addr, meta.len, meta.stride) = (source, length, length.max(1));
             return Poll::Ready(Ok(1));
         }
         let received = self.inner.poll_recv(cx, bufs, meta);

@@ -16,7 +16,7 @@ use rtc::stun::integrity::MessageIntegrity;
 use rtc::stun::message::{
     self, CLASS_ERROR_RESPONSE, CLASS_INDICATION, CLASS_REQUEST, CLASS_SUCCESS_RESPONSE, METHOD_ALLOCATE,
     METHOD_BINDING, METHOD_CHANNEL_BIND, METHOD_CREATE_PERMISSION, METHOD_DATA, METHOD_REFRESH, METHOD_SEND, Message,
-    MessageClass, MessageType, Setter, TransactionId,
+    MessageType, Setter, TransactionId,
 };
 use rtc::stun::xoraddr::XorMappedAddress;
 
@@ -235,11 +235,11 @@ fn plain_address(value: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_be_bytes([*p0, *p1])))
 }
 
-/// The message class of error responses, for tests that play a server.
+/// A response to a request, for tests that play a server.
 #[cfg(test)]
 pub(crate) fn respond(
     request: &[u8],
-    class: MessageClass,
+    class: message::MessageClass,
     fill: impl FnOnce(&mut Message),
 ) -> Result<Vec<u8>, rtc::shared::error::Error> {
     let mut asked = Message { raw: request.to_vec(), ..Message::new() };
@@ -257,12 +257,8 @@ mod tests {
     fn an_authenticated_request_carries_what_it_must_in_order() {
         let provider = rtc::crypto::default_provider().unwrap();
         let key = MessageIntegrity::long_term_integrity_key("u".into(), "r".into(), "p".into(), provider.crypto());
-        let authentication = Authentication {
-            username: "u".into(),
-            realm: "r".into(),
-            nonce: b"n".to_vec(),
-            key: key.unwrap(),
-        };
+        let authentication =
+            Authentication { username: "u".into(), realm: "r".into(), nonce: b"n".to_vec(), key: key.unwrap() };
         let request = Request::ChannelBind { peer: "192.0.2.1:5000".parse().unwrap(), channel: 0x4001 };
         let bytes = request.encode(TransactionId([7; 12]), Some(&authentication), &*provider).unwrap();
         let mut message = Message { raw: bytes, ..Message::new() };

@@ -93,7 +93,13 @@ impl Certificate {
     fn read(der: &CertificateDer<'_>) -> Self {
         let Ok((_, certificate)) = X509Certificate::from_der(der) else {
             let unreadable = "not readable".to_owned();
-            return Self { subject: unreadable.clone(), issuer: unreadable, names: vec![], not_before: 0, not_after: 0 };
+            return Self {
+                subject: unreadable.clone(),
+                issuer: unreadable,
+                names: vec![],
+                not_before: 0,
+                not_after: 0,
+            };
         };
         let names = certificate.subject_alternative_name().ok().flatten();
         let names = names.map(|names| names.value.general_names.iter().filter_map(name).collect()).unwrap_or_default();
@@ -222,7 +228,8 @@ mod tests {
 
     #[test]
     fn a_certificate_tells_its_names_and_its_time() {
-        let mut params = rcgen::CertificateParams::new(vec!["turn.example".to_owned(), "192.0.2.1".to_owned()]).unwrap();
+        let mut params =
+            rcgen::CertificateParams::new(vec!["turn.example".to_owned(), "192.0.2.1".to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2026, 1, 1);
         params.not_after = rcgen::date_time_ymd(2026, 3, 1);
         let der = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();

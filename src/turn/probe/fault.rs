@@ -197,7 +197,9 @@ fn remedy(class: FaultClass, url: &IceUrl) -> String {
         }
         FaultClass::ConnectionClosed => "look into the server's log: it ended the connection".into(),
         FaultClass::StunNoAnswer => match transport {
-            Transport::Udp => format!("open UDP port {port} in the firewalls on the way, and check that the server runs"),
+            Transport::Udp => {
+                format!("open UDP port {port} in the firewalls on the way, and check that the server runs")
+            }
             _ => format!("check that what listens on port {port} is a {} server", scheme_word(*scheme)),
         },
         FaultClass::Unauthorized => {
@@ -207,7 +209,9 @@ fn remedy(class: FaultClass, url: &IceUrl) -> String {
         FaultClass::CredentialsExpired => {
             "let the application fetch fresh credentials before each call and each ICE restart".into()
         }
-        FaultClass::StaleNonce => "behind a load balancer, send each client to the same server; then check its log".into(),
+        FaultClass::StaleNonce => {
+            "behind a load balancer, send each client to the same server; then check its log".into()
+        }
         FaultClass::TryAlternate => "probe the server that it names".into(),
         FaultClass::Forbidden => {
             "allow the peer in the server's rules (coturn: allowed-peer-ip, denied-peer-ip); clients that are both \
@@ -236,7 +240,9 @@ fn remedy(class: FaultClass, url: &IceUrl) -> String {
         FaultClass::RelayLosesPackets => {
             "check bandwidth limits (coturn: max-bps, bps-capacity), CPU and receive buffers of the server".into()
         }
-        FaultClass::ProtocolBroken => format!("check that what listens on port {port} is a {} server", scheme_word(*scheme)),
+        FaultClass::ProtocolBroken => {
+            format!("check that what listens on port {port} is a {} server", scheme_word(*scheme))
+        }
         FaultClass::Internal => "report it as a fault of the harness".into(),
     }
 }

@@ -52,10 +52,12 @@ pub(super) async fn measure(probe: &mut Probe<'_>, rate: Rate) {
         }
     }
     times.sort_unstable();
-    let quantile = |q: f64| times.get(((times.len() as f64 * q) as usize).min(times.len().max(1) - 1)).copied().map(millis);
+    let quantile =
+        |q: f64| times.get(((times.len() as f64 * q) as usize).min(times.len().max(1) - 1)).copied().map(millis);
     let succeeded = times.len() as u64;
     if let Some(example) = example {
-        let message = format!("{} of {attempted} allocations failed, as this one: {}", attempted - succeeded, example.message);
+        let message =
+            format!("{} of {attempted} allocations failed, as this one: {}", attempted - succeeded, example.message);
         probe.report.faults.push(Fault { message, ..example });
     }
     let last = Duration::from_micros(rate.offset_us(attempted)).max(Duration::from_micros(1));

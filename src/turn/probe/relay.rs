@@ -273,7 +273,8 @@ impl Far {
             Self::Socket(socket) => {
                 let mut buffer = vec![0; 2048];
                 let here = socket.local_addr().unwrap_or(SocketAddr::new([0; 4].into(), 0));
-                let (length, _) = socket.recv_from(&mut buffer).await.map_err(|error| ClientError::from_io(here, error))?;
+                let (length, _) =
+                    socket.recv_from(&mut buffer).await.map_err(|error| ClientError::from_io(here, error))?;
                 buffer.truncate(length);
                 Ok(buffer.into())
             }

@@ -172,7 +172,8 @@ fn report_allocation(allocation: &Allocation) -> AllocationReport {
 
 fn tls(ms: f64, shown: &Shown, verified: bool) -> Tls {
     let now = unix_now();
-    let date = |seconds: i64| jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |t| t.to_string());
+    let date =
+        |seconds: i64| jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |t| t.to_string());
     let certificate = |certificate: &Certificate| CertificateReport {
         subject: certificate.subject.clone(),
         issuer: certificate.issuer.clone(),
