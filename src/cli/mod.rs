@@ -8,6 +8,7 @@ mod guard;
 mod init;
 #[cfg(target_os = "linux")]
 mod lab;
+mod probe;
 mod progress;
 mod report;
 mod run;
@@ -34,6 +35,7 @@ enum Command {
     Run(run::Args),
     Check(check::Args),
     Serve(serve::Args),
+    Probe(probe::Args),
     Report(report::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
@@ -69,6 +71,7 @@ async fn dispatch(command: Command) -> Exit {
         Command::Run(args) => run::run(args).await,
         Command::Check(args) => check::run(&args),
         Command::Serve(args) => serve::run(args).await,
+        Command::Probe(args) => probe::run(args).await,
         Command::Report(args) => report::run(&args),
         Command::Doctor(args) => doctor::run(&args).await,
         Command::Schema(args) => schema::run(&args),

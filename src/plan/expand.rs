@@ -27,7 +27,7 @@ pub(crate) fn expand(scenario: &Scenario, file: &str, digest: String, gate_place
             listen: scenario.signaling.listen.clone().unwrap_or_else(|| "127.0.0.1:0".into()),
             ca: scenario.signaling.ca.as_deref().map(|ca| relative_to(base, ca)),
         },
-        ice: ice(scenario),
+        ice: ice(scenario, base),
         media: media(&scenario.media, base),
         deadlines: deadlines(scenario),
         health: health(scenario),
@@ -37,13 +37,14 @@ pub(crate) fn expand(scenario: &Scenario, file: &str, digest: String, gate_place
     }
 }
 
-fn ice(scenario: &Scenario) -> IcePlan {
+fn ice(scenario: &Scenario, base: &Path) -> IcePlan {
     let servers = scenario.ice.servers.iter().map(|server| IceServer {
         urls: server.urls.clone(),
         username: server.username.clone(),
         credential: server.credential.clone(),
     });
-    IcePlan { servers: servers.collect(), policy: scenario.ice.policy }
+    let ca = scenario.ice.ca.as_deref().map(|ca| relative_to(base, ca));
+    IcePlan { servers: servers.collect(), policy: scenario.ice.policy, ca }
 }
 
 fn media(media: &Media, base: &Path) -> MediaPlan {

@@ -86,6 +86,9 @@ pub struct IcePlan {
     /// Which candidates may be used.
     #[serde(default)]
     pub policy: IceTransportPolicy,
+    /// PEM file of a CA that native peers trust for `turns:` servers, beside those that this machine trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
 }
 
 /// A STUN or TURN server (W3C `RTCIceServer`).

@@ -77,6 +77,10 @@ pub struct Ice {
     #[serde(default)]
     #[schemars(length(max = 20))]
     pub servers: Vec<Server>,
+    /// PEM file of a CA that native peers trust for `turns:` servers beside the public ones, relative to the scenario.
+    /// Browsers trust what their machine trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
 }
 
 /// A STUN or TURN server.

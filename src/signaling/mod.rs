@@ -7,7 +7,7 @@ mod certificate;
 pub mod client;
 pub mod protocol;
 pub mod server;
-mod trust;
+pub(crate) mod trust;
 
 use std::path::Path;
 

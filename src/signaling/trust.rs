@@ -32,7 +32,7 @@ pub(super) fn roots_of_file(path: &Path) -> Result<RootCertStore, CertificateErr
 }
 
 /// The roots that this machine trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured).
-pub(super) fn roots_of_system() -> Result<RootCertStore, CertificateError> {
+pub(crate) fn roots_of_system() -> Result<RootCertStore, CertificateError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     // System stores hold certificates that webpki cannot use; the others count.
@@ -45,7 +45,7 @@ pub(super) fn roots_of_system() -> Result<RootCertStore, CertificateError> {
 }
 
 /// All certificates of a PEM file, of which there must be one.
-pub(super) fn certificates_of_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+pub(crate) fn certificates_of_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let pem = read(path)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let certificates =
@@ -63,7 +63,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
 }
 
 /// An instant as a person reads it.
-pub(super) fn date(time: UnixTime) -> String {
+pub(crate) fn date(time: UnixTime) -> String {
     i64::try_from(time.as_secs())
         .ok()
         .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())

@@ -8,7 +8,7 @@ use rtc::crypto::{self, SignatureScheme};
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::peer_connection::configuration::interceptor_registry::register_default_interceptors;
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
-use rtc::peer_connection::transport::{RTCDtlsRole, RTCIceServer};
+use rtc::peer_connection::transport::RTCDtlsRole;
 use rtc::rtp_transceiver::rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind};
 use rtc::shared::error::{Error, Result};
 use webrtc::peer_connection::{
@@ -17,8 +17,9 @@ use webrtc::peer_connection::{
 };
 
 use super::key_frame::{KeyFrameRequests, KeyFrameWatch};
+use super::relays::Relays;
 use super::runtime::HarnessRuntime;
-use crate::plan::{IcePlan, IceTransportPolicy, MediaPlan, VideoCodec};
+use crate::plan::{IceTransportPolicy, MediaPlan, VideoCodec};
 
 /// The stack's default waits 200 ms between checks, and so before the first.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
@@ -31,7 +32,8 @@ const DATA_SEND_BUFFER: usize = 2 << 20;
 
 /// A new connection that listens on the machine's addresses and reports to `handler`.
 pub(super) async fn connect(
-    ice: &IcePlan,
+    policy: IceTransportPolicy,
+    relays: &Arc<Relays>,
     media: &MediaPlan,
     runtime: HarnessRuntime,
     handler: Arc<dyn PeerConnectionEventHandler>,
@@ -63,8 +65,8 @@ pub(super) async fn connect(
         .with_include_loopback_candidate(addresses.iter().any(|address| address.ip().is_loopback()))
         .build();
     let configuration = RTCConfigurationBuilder::new()
-        .with_ice_servers(ice.servers.iter().map(ice_server).collect::<Result<_>>()?)
-        .with_ice_transport_policy(match ice.policy {
+        .with_ice_servers(relays.servers())
+        .with_ice_transport_policy(match policy {
             IceTransportPolicy::All => RTCIceTransportPolicy::All,
             IceTransportPolicy::Relay => RTCIceTransportPolicy::Relay,
         })
@@ -145,20 +147,6 @@ fn host_addresses() -> Vec<SocketAddr> {
         addresses.push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0));
     }
     addresses
-}
-
-fn ice_server(server: &crate::plan::IceServer) -> Result<RTCIceServer> {
-    Ok(RTCIceServer {
-        urls: server.urls.clone(),
-        username: server.username.clone().unwrap_or_default(),
-        credential: server.credential.as_deref().map(secret).transpose()?.unwrap_or_default(),
-    })
-}
-
-/// The value of a credential, which a plan holds as `${VARIABLE}`.
-fn secret(reference: &str) -> Result<String> {
-    let name = reference.trim_start_matches("${").trim_end_matches('}');
-    std::env::var(name).map_err(|error| Error::Other(format!("the environment variable {name}: {error}")))
 }
 
 /// One certificate for all native peers: making one for each would cost the generator, and prove nothing.

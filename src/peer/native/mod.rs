@@ -3,10 +3,12 @@
 
 mod connection;
 mod data;
+mod divert;
 mod events;
 mod key_frame;
 mod media;
 mod negotiate;
+mod relays;
 mod runtime;
 mod state;
 mod stats;
@@ -27,6 +29,7 @@ use self::events::Handler;
 use self::key_frame::KeyFrameRequests;
 use self::media::MediaTasks;
 use self::negotiate::Negotiation;
+use self::relays::Relays;
 use self::runtime::HarnessRuntime;
 use self::state::{Expected, Tracker};
 use self::wire::Wire;
@@ -44,6 +47,7 @@ pub(super) struct NativePeer {
     context: PeerContext,
     tracker: Tracker,
     wire: Arc<Wire>,
+    relays: Arc<Relays>,
     media: Arc<MediaTasks>,
     connection: Arc<dyn PeerConnection>,
     /// The stack's events, until `connect` takes them.
@@ -62,12 +66,14 @@ impl NativePeer {
         let wire = Arc::new(Wire::new(context.recorder.clone()));
         let (handler, events) = Handler::new(context.recorder.clone());
         let key_frames = KeyFrameRequests::default();
-        let runtime = HarnessRuntime::new(Arc::clone(&wire), true);
-        let media_plan = context.plan.media_of(&context.call);
         let failure = |error: &dyn std::fmt::Display| {
             context.failure(Phase::Start, format!("the peer connection cannot be made: {error}"))
         };
-        let connection = connection::connect(&context.plan.ice, media_plan, runtime, handler, key_frames.clone())
+        let ice = &context.plan.ice;
+        let relays = Arc::new(Relays::new(ice).map_err(|error| failure(&error))?);
+        let runtime = HarnessRuntime::new(Arc::clone(&wire), Arc::clone(&relays), true);
+        let media_plan = context.plan.media_of(&context.call);
+        let connection = connection::connect(ice.policy, &relays, media_plan, runtime, handler, key_frames.clone())
             .await
             .map_err(|error| failure(&error))?;
         let media = MediaTasks::prepare(&context, &connection, tracker.clone(), key_frames, send_lateness)
@@ -77,6 +83,7 @@ impl NativePeer {
             context,
             tracker,
             wire,
+            relays,
             media: Arc::new(media),
             connection,
             events: Some(events),
@@ -112,8 +119,8 @@ impl Peer for NativePeer {
             return Err(self.context.failure(Phase::Offer, "the peer has not joined a room"));
         };
         let connection = Arc::clone(&self.connection);
-        let negotiation =
-            Negotiation::new(self.context.role, connection, sender, self.tracker.clone(), Arc::clone(&self.media));
+        let (tracker, media, relays) = (self.tracker.clone(), Arc::clone(&self.media), Arc::clone(&self.relays));
+        let negotiation = Negotiation::new(self.context.role, connection, sender, tracker, media, relays);
         self.negotiation = Some(tokio::spawn(negotiation.run(present, receiver, events)));
         let data = self.tracker.expected().data();
         self.tracker.wait(|progress| progress.connected && (progress.data_open || !data)).await
@@ -152,8 +159,8 @@ impl Peer for NativePeer {
     async fn report(&mut self, sent_by_other: Option<&Sent>) -> Result<(), Failure> {
         self.media.drained(sent_by_other).await;
         let report = self.connection.get_stats(Instant::now(), StatsSelector::None).await;
-        let raw = stats::to_w3c(&report);
-        if let Some(path) = stats::path(&report, &self.context) {
+        let raw = stats::to_w3c(&report, &self.relays);
+        if let Some(path) = stats::path(&report, &self.context, &self.relays) {
             self.context.recorder.path(path);
         }
         self.context.recorder.stats(raw);
@@ -184,6 +191,7 @@ impl Peer for NativePeer {
         let missing = progress.connected.then(|| self.tracker.expected().missing(progress.arrived)).flatten();
         match missing {
             Some(missing) if progress.phase == Phase::Media => (Phase::Media, missing.to_owned()),
+            _ if progress.phase == Phase::Ice => (Phase::Ice, with_faults(progress.waiting_for, &self.relays)),
             _ => (progress.phase, progress.waiting_for.to_owned()),
         }
     }
@@ -196,6 +204,11 @@ impl Drop for NativePeer {
             task.abort();
         }
     }
+}
+
+/// A text about ICE that does not work, with what is wrong with the TURN servers.
+fn with_faults(text: &str, relays: &Relays) -> String {
+    std::iter::once(text.to_owned()).chain(relays.faults()).collect::<Vec<_>>().join("; ")
 }
 
 /// What the call carries to this peer.

@@ -18,7 +18,9 @@ use webrtc::peer_connection::{PeerConnection, RTCPeerConnectionState, RTCSession
 use super::connection::offer_to_be_dtls_client;
 use super::events::StackEvent;
 use super::media::MediaTasks;
+use super::relays::Relays;
 use super::state::Tracker;
+use super::with_faults;
 use crate::plan::Role;
 use crate::record::{Mark, Phase};
 use crate::signaling::ClientError;
@@ -32,6 +34,7 @@ pub(super) struct Negotiation {
     pub(super) sender: Sender,
     pub(super) tracker: Tracker,
     pub(super) media: Arc<MediaTasks>,
+    pub(super) relays: Arc<Relays>,
     /// The id of the other end, once known.
     pub(super) other: Option<String>,
     /// Candidates of the other end that wait for its description.
@@ -46,8 +49,10 @@ impl Negotiation {
         sender: Sender,
         tracker: Tracker,
         media: Arc<MediaTasks>,
+        relays: Arc<Relays>,
     ) -> Self {
-        Self { role, connection, sender, tracker, media, other: None, early: Vec::new(), remote_described: false }
+        let (other, early, remote_described) = (None, Vec::new(), false);
+        Self { role, connection, sender, tracker, media, relays, other, early, remote_described }
     }
 
     /// Negotiates, then watches over the call, until the task is aborted or the call has failed.
@@ -235,7 +240,7 @@ impl Negotiation {
 
     fn why_failed(&self) -> String {
         match self.tracker.get().phase {
-            Phase::Ice => "ICE failed: no candidate pair worked".into(),
+            Phase::Ice => with_faults("ICE failed: no candidate pair worked", &self.relays),
             Phase::Dtls => "the DTLS handshake failed".into(),
             _ => "the connection failed".into(),
         }

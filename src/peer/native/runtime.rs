@@ -3,7 +3,8 @@
 //! The stack (`webrtc` 0.21.1) sleeps until its next protocol timer without being woken for work that its own core
 //! creates, which quantises DTLS and SCTP set-up to 200 ms steps. While a peer connects, [`Runtime::sleep`] is therefore
 //! capped at [`CONNECTING_SLEEP`]; `upstream.rs` tells when that is no longer needed. Its sockets have the
-//! system's default buffers, which a burst of data-channel packets overflows; they are enlarged here.
+//! system's default buffers, which a burst of data-channel packets overflows; they are enlarged here. It reaches TURN
+//! servers over UDP only: what it sends to the others is diverted here, see [`relays`](super::relays).
 
 use std::future::Future;
 use std::io::{self, IoSliceMut};
@@ -21,7 +22,9 @@ use webrtc::runtime::{
     Transmit,
 };
 
-use super::wire::{Wire, is_dtls};
+use super::divert::Diverter;
+use super::relays::Relays;
+use super::wire::{Wire, is_dtls, unwrapped};
 
 /// The longest sleep of the stack's driver while its peer connects: the granularity of the phases that are measured.
 pub(crate) const CONNECTING_SLEEP: Duration = Duration::from_millis(5);
@@ -33,13 +36,14 @@ const SOCKET_BUFFER: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) struct HarnessRuntime {
     wire: Arc<Wire>,
+    relays: Arc<Relays>,
     cap_sleeps: bool,
 }
 
 impl HarnessRuntime {
     /// The runtime of one peer. `cap_sleeps` is false only for the test that watches for the upstream fix.
-    pub(super) fn new(wire: Arc<Wire>, cap_sleeps: bool) -> Self {
-        Self { wire, cap_sleeps }
+    pub(super) fn new(wire: Arc<Wire>, relays: Arc<Relays>, cap_sleeps: bool) -> Self {
+        Self { wire, relays, cap_sleeps }
     }
 }
 
@@ -56,7 +60,9 @@ impl Runtime for HarnessRuntime {
             debug!(%error, "socket buffers keep their default size");
         }
         let inner = TokioRuntime.wrap_udp_socket(socket)?;
-        Ok(Arc::new(ObservedSocket { inner, wire: Arc::clone(&self.wire), dtls_read: AtomicBool::new(false) }))
+        let diverter = Diverter::new(Arc::clone(&self.relays), inner.local_addr()?.ip());
+        let (wire, relays) = (Arc::clone(&self.wire), Arc::clone(&self.relays));
+        Ok(Arc::new(ObservedSocket { inner, wire, relays, diverter, dtls_read: AtomicBool::new(false) }))
     }
 
     fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
@@ -74,7 +80,8 @@ impl Runtime for HarnessRuntime {
         &'a self,
         host: &'a str,
     ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
-        Box::pin(async move { TokioRuntime.resolve_host(host).await })
+        let lookup = async |host: String| TokioRuntime.resolve_host(&host).await;
+        Box::pin(self.relays.resolve(host, lookup))
     }
 
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
@@ -100,7 +107,7 @@ impl Runtime for HarnessRuntime {
     }
 }
 
-/// A UDP socket that shows [`Wire`] what crosses it.
+/// A UDP socket that shows [`Wire`] and [`Relays`] what crosses it, and diverts what is for TURN servers over streams.
 ///
 /// The driver reads datagrams in bursts, and installs the SRTP keys only after the burst in which the handshake ended:
 /// media behind the last DTLS record would be dropped. While connecting, a burst therefore ends with each DTLS record.
@@ -108,7 +115,29 @@ impl Runtime for HarnessRuntime {
 struct ObservedSocket {
     inner: Arc<dyn AsyncUdpSocket>,
     wire: Arc<Wire>,
+    relays: Arc<Relays>,
+    diverter: Diverter,
     dtls_read: AtomicBool,
+}
+
+impl ObservedSocket {
+    fn sent(&self, transmit: &Transmit<'_>) {
+        if self.wire.is_connecting() {
+            self.relays.sent(transmit.destination, transmit.contents);
+            self.wire.sent(unwrapped(transmit.contents));
+        }
+    }
+
+    fn received(&self, source: SocketAddr, datagram: &[u8]) {
+        if self.wire.is_connecting() {
+            self.relays.received(source, datagram);
+            let datagram = unwrapped(datagram);
+            self.wire.received(datagram);
+            if is_dtls(datagram) {
+                self.dtls_read.store(true, Ordering::Relaxed);
+            }
+        }
+    }
 }
 
 impl AsyncUdpSocket for ObservedSocket {
@@ -117,9 +146,17 @@ impl AsyncUdpSocket for ObservedSocket {
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
-        let sent = self.inner.poll_send(cx, transmit);
+        let sent = match self.relays.diverted(transmit.destination) {
+            Some(server) => {
+                let segment = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
+                let mut segments = transmit.contents.chunks(segment);
+                let sent = segments.try_for_each(|it| self.diverter.send(server, transmit.destination, it));
+                Poll::Ready(sent.map(|()| transmit.contents.len()))
+            }
+            None => self.inner.poll_send(cx, transmit),
+        };
         if let Poll::Ready(Ok(_)) = sent {
-            self.wire.sent(transmit.contents);
+            self.sent(transmit);
         }
         sent
     }
@@ -134,15 +171,22 @@ impl AsyncUdpSocket for ObservedSocket {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        if let (Some(buf), Some(meta)) = (bufs.first_mut(), meta.first_mut())
+            && let Poll::Ready((source, message)) = self.diverter.poll_receive(cx)
+        {
+            self.received(source, &message);
+            let length = message.len().min(buf.len());
+            buf[..length].copy_from_slice(&message[..length]);
+            *meta = RecvMeta::default();
+            (meta.addr, meta.len, meta.stride) = (source, length, length.max(1));
+            return Poll::Ready(Ok(1));
+        }
         let received = self.inner.poll_recv(cx, bufs, meta);
         if let Poll::Ready(Ok(count)) = received {
             for (buf, meta) in bufs.iter().zip(meta.iter()).take(count) {
                 // Several datagrams of one flow may have been coalesced (GRO); each is `stride` bytes long.
                 for datagram in buf[..meta.len.min(buf.len())].chunks(meta.stride.max(1)) {
-                    self.wire.received(datagram);
-                    if is_dtls(datagram) && self.wire.is_connecting() {
-                        self.dtls_read.store(true, Ordering::Relaxed);
-                    }
+                    self.received(meta.addr, datagram);
                 }
             }
         }

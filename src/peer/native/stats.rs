@@ -11,8 +11,10 @@ use rtc::statistics::stats::ice_candidate_pair::RTCIceCandidatePairStats;
 use serde_json::{Value, json};
 use webrtc::peer_connection::{RTCStatsReport, RTCStatsReportEntry};
 
+use super::relays::Relays;
 use crate::peer::PeerContext;
 use crate::record::{Candidate, Path};
+use crate::turn::client::IceUrl;
 
 /// The round-trip time of the selected pair in seconds, from STUN. The stack's RTCP round-trip time is always 0.
 pub(super) fn round_trip_time(report: &RTCStatsReport) -> Option<f64> {
@@ -20,7 +22,7 @@ pub(super) fn round_trip_time(report: &RTCStatsReport) -> Option<f64> {
 }
 
 /// The path over which media flows.
-pub(super) fn path(report: &RTCStatsReport, context: &PeerContext) -> Option<Path> {
+pub(super) fn path(report: &RTCStatsReport, context: &PeerContext, relays: &Relays) -> Option<Path> {
     let pair = selected(report)?;
     let candidate = |id: &str| match report.get(id) {
         Some(RTCStatsReportEntry::LocalCandidate(stats) | RTCStatsReportEntry::RemoteCandidate(stats)) => Some(stats),
@@ -32,21 +34,20 @@ pub(super) fn path(report: &RTCStatsReport, context: &PeerContext) -> Option<Pat
         IpAddr::V4(_) => "ipv4".to_owned(),
         IpAddr::V6(_) => "ipv6".to_owned(),
     });
-    let relay = local.candidate_type.to_string() == "relay";
     Some(Path {
         call: context.recorder.call().to_owned(),
         peer: context.recorder.peer().to_owned(),
         local: end(local),
         remote: end(remote),
         protocol: local.protocol.to_lowercase(),
-        relay_protocol: relay.then(|| word(&local.relay_protocol)).flatten(),
+        relay_protocol: server(local, relays).map(|url| url.transport.word().to_owned()),
         family,
     })
 }
 
 /// Every dictionary with the members that the stack fills.
-pub(super) fn to_w3c(report: &RTCStatsReport) -> Vec<Value> {
-    report.iter().filter_map(entry).collect()
+pub(super) fn to_w3c(report: &RTCStatsReport, relays: &Relays) -> Vec<Value> {
+    report.iter().filter_map(|it| entry(it, relays)).collect()
 }
 
 fn selected(report: &RTCStatsReport) -> Option<&RTCIceCandidatePairStats> {
@@ -72,7 +73,7 @@ fn end(stats: &RTCIceCandidateStats) -> Candidate {
     }
 }
 
-fn entry(entry: &RTCStatsReportEntry) -> Option<Value> {
+fn entry(entry: &RTCStatsReportEntry, relays: &Relays) -> Option<Value> {
     Some(match entry {
         RTCStatsReportEntry::IceCandidatePair(s) => json!({
             "type": "candidate-pair", "id": s.stats.id, "transportId": s.transport_id,
@@ -85,7 +86,14 @@ fn entry(entry: &RTCStatsReportEntry) -> Option<Value> {
             "consentRequestsSent": s.consent_requests_sent,
             "currentRoundTripTime": s.current_round_trip_time, "totalRoundTripTime": s.total_round_trip_time,
         }),
-        RTCStatsReportEntry::LocalCandidate(s) => candidate("local-candidate", s),
+        RTCStatsReportEntry::LocalCandidate(s) => {
+            let mut candidate = candidate("local-candidate", s);
+            if let Some(url) = server(s, relays) {
+                candidate["url"] = json!(url.to_string());
+                candidate["relayProtocol"] = json!(url.transport.word());
+            }
+            candidate
+        }
         RTCStatsReportEntry::RemoteCandidate(s) => candidate("remote-candidate", s),
         RTCStatsReportEntry::Transport(s) => json!({
             "type": "transport", "id": s.stats.id,
@@ -121,9 +129,9 @@ fn entry(entry: &RTCStatsReportEntry) -> Option<Value> {
     })
 }
 
-/// The stack's own spelling of a value, where it is a word.
-fn word(value: &impl serde::Serialize) -> Option<String> {
-    Some(serde_json::to_value(value).ok()?.as_str()?.to_owned())
+/// The TURN server that a relayed candidate comes from. The stack's own `relayProtocol` knows UDP only.
+fn server<'a>(stats: &RTCIceCandidateStats, relays: &'a Relays) -> Option<&'a IceUrl> {
+    (stats.candidate_type.to_string() == "relay").then(|| relays.origin(&stats.url)).flatten()
 }
 
 fn candidate(kind: &str, stats: &RTCIceCandidateStats) -> Value {

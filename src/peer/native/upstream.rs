@@ -13,9 +13,10 @@ use webrtc::peer_connection::{PeerConnection, RTCStatsReport, StatsSelector};
 use super::connection;
 use super::events::{Handler, StackEvent};
 use super::key_frame::KeyFrameRequests;
+use super::relays::Relays;
 use super::runtime::HarnessRuntime;
 use super::wire::Wire;
-use crate::plan::{IcePlan, MediaPlan};
+use crate::plan::{IcePlan, IceTransportPolicy, MediaPlan};
 use crate::record::Recorder;
 use crate::signaling::protocol::IceCandidate;
 
@@ -56,10 +57,11 @@ impl Pair {
 async fn peer(cap_sleeps: bool) -> (Arc<dyn PeerConnection>, UnboundedReceiver<StackEvent>) {
     let recorder = Recorder::new().0.for_peer("peer", "call");
     let (handler, events) = Handler::new(recorder.clone());
-    let runtime = HarnessRuntime::new(Arc::new(Wire::new(recorder)), cap_sleeps);
+    let relays = Arc::new(Relays::new(&IcePlan::default()).unwrap());
+    let runtime = HarnessRuntime::new(Arc::new(Wire::new(recorder)), Arc::clone(&relays), cap_sleeps);
     let media = MediaPlan { video: None, audio: false, data: None };
-    let ice = IcePlan::default();
-    let connection = connection::connect(&ice, &media, runtime, handler, KeyFrameRequests::default()).await;
+    let (policy, key_frames) = (IceTransportPolicy::All, KeyFrameRequests::default());
+    let connection = connection::connect(policy, &relays, &media, runtime, handler, key_frames).await;
     (connection.unwrap(), events)
 }
 

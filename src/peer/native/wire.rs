@@ -13,6 +13,7 @@ use crate::record::{Mark, PeerRecorder};
 const BINDING_REQUEST: u16 = 0x0001;
 const BINDING_SUCCESS: u16 = 0x0101;
 const USERNAME: u16 = 0x0006;
+const DATA: u16 = 0x0013;
 const USE_CANDIDATE: u16 = 0x0025;
 const HEADER: usize = 20;
 
@@ -116,6 +117,18 @@ pub(super) fn is_dtls(datagram: &[u8]) -> bool {
     matches!(datagram, [20..=63, ..])
 }
 
+/// The datagram that a relay is to carry, or has carried, if it is one: what is in channel data, and in Send and Data
+/// indications (RFC 8656, sections 11 and 12).
+pub(super) fn unwrapped(datagram: &[u8]) -> &[u8] {
+    match datagram {
+        [0x40..=0x4f, _, l0, l1, data @ ..] => {
+            data.get(..usize::from(u16::from_be_bytes([*l0, *l1]))).unwrap_or(datagram)
+        }
+        [0x00, 0x16 | 0x17, ..] => Stun::parse(datagram).and_then(|message| message.get(DATA)).unwrap_or(datagram),
+        _ => datagram,
+    }
+}
+
 /// The header and attributes of a STUN message (RFC 8489, section 5).
 struct Stun<'a> {
     kind: u16,
@@ -134,16 +147,20 @@ impl<'a> Stun<'a> {
     }
 
     fn has(&self, wanted: u16) -> bool {
+        self.get(wanted).is_some()
+    }
+
+    /// The value of an attribute.
+    fn get(&self, wanted: u16) -> Option<&'a [u8]> {
         let mut rest = self.attributes;
         while let [t0, t1, l0, l1, value @ ..] = rest {
+            let length = usize::from(u16::from_be_bytes([*l0, *l1]));
             if u16::from_be_bytes([*t0, *t1]) == wanted {
-                return true;
+                return value.get(..length);
             }
-            let padded = usize::from(u16::from_be_bytes([*l0, *l1])).next_multiple_of(4);
-            let Some(next) = value.get(padded..) else { return false };
-            rest = next;
+            rest = value.get(length.next_multiple_of(4)..)?;
         }
-        false
+        None
     }
 }
 
@@ -214,6 +231,24 @@ mod tests {
             wire.received(&[0x80, 96, 0, 1]);
         });
         assert_eq!(marks, [Mark::FirstRtp]);
+    }
+
+    #[test]
+    fn what_a_relay_carries_is_seen_without_its_wrapping() {
+        let check = stun(BINDING_REQUEST, 1, &[]);
+        let mut channel = vec![0x40, 0x01, 0, 20];
+        channel.extend(&check);
+        assert_eq!(unwrapped(&channel), check);
+        for kind in [0x0016, 0x0017] {
+            let mut indication = stun(kind, 2, &[]);
+            indication[3] = 24;
+            indication.extend([0, DATA as u8, 0, 20]);
+            indication.extend(&check);
+            assert_eq!(unwrapped(&indication), check);
+        }
+        for other in [&check[..], &[0x40, 0, 0, 9], &[0x80, 96], &[]] {
+            assert_eq!(unwrapped(other), other);
+        }
     }
 
     #[test]

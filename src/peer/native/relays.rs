@@ -1,0 +1,374 @@
+//! The STUN and TURN servers of a peer: what the stack is told of them, and what became of each.
+//!
+//! The stack's TURN client knows UDP only, and skips other URLs with a log line. For a server over TCP or TLS it is
+//! therefore told the address of a UDP server that does not exist, and [`divert`](super::divert) carries what it sends
+//! there. The stack also says nothing of a server that refuses or is silent; this remembers why, per URL.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rtc::peer_connection::transport::RTCIceServer;
+
+use crate::plan::{IcePlan, IceServer};
+use crate::turn::client::{ClientError, IceUrl, Scheme, Stream, Transport, Trust, UrlError, connect_stream, resolve};
+
+/// How long each of resolving, TCP and TLS may take. The stack gives up on an allocation after about as long.
+const DEADLINE: Duration = Duration::from_secs(8);
+
+/// The port of servers that do not exist. The stack takes only 5353 for something else.
+const PSEUDO_PORT: u16 = 3478;
+
+/// The servers of one peer.
+#[derive(Debug)]
+pub(super) struct Relays {
+    servers: Vec<RTCIceServer>,
+    relays: Vec<Relay>,
+    trust: Option<Trust>,
+    /// What became of each of `relays`.
+    states: Mutex<Vec<State>>,
+}
+
+/// A TURN server.
+#[derive(Debug)]
+struct Relay {
+    url: IceUrl,
+    /// As the stack knows it.
+    told: String,
+}
+
+/// What became of a TURN server.
+#[derive(Clone, Debug, Default)]
+struct State {
+    /// Where it is, if it is reached over UDP.
+    addresses: Vec<SocketAddr>,
+    /// Why it cannot be reached.
+    fault: Option<String>,
+    asked: bool,
+    answered: bool,
+    allocated: bool,
+    unauthorized: u32,
+    refused: Option<String>,
+}
+
+impl Relays {
+    /// The servers of a plan.
+    ///
+    /// # Errors
+    ///
+    /// One that a native peer cannot use at all; a password that the environment does not have; no CA to trust.
+    pub(super) fn new(ice: &IcePlan) -> Result<Self, String> {
+        let mut relays: Vec<Relay> = Vec::new();
+        let mut servers = Vec::new();
+        for server in &ice.servers {
+            let mut urls = Vec::new();
+            for text in &server.urls {
+                let unusable = |UrlError { url, reason, remedy }| format!("{url}: {reason}; {remedy}");
+                let url: IceUrl = text.parse().map_err(unusable)?;
+                url.check_for_native_peers().map_err(unusable)?;
+                let told = match url.transport {
+                    Transport::Udp => url.to_string(),
+                    Transport::Tcp | Transport::Tls => {
+                        format!("turn:{}:{PSEUDO_PORT}?transport=udp", pseudo_v4(relays.len()))
+                    }
+                };
+                urls.push(told.clone());
+                if url.scheme == Scheme::Turn {
+                    relays.push(Relay { url, told });
+                }
+            }
+            servers.push(ice_server(server, urls)?);
+        }
+        let tls = relays.iter().any(|relay| relay.url.transport == Transport::Tls);
+        let trust = (tls || relays.iter().any(|relay| relay.url.transport == Transport::Tcp))
+            .then(|| Trust::new(ice.ca.as_deref().map(Path::new)));
+        let trust = match trust {
+            Some(Err(error)) if tls => return Err(error.to_string()),
+            Some(trust) => trust.ok(),
+            None => None,
+        };
+        let states = Mutex::new(vec![State::default(); relays.len()]);
+        Ok(Self { servers, relays, trust, states })
+    }
+
+    /// The servers as the stack is told of them.
+    pub(super) fn servers(&self) -> Vec<RTCIceServer> {
+        self.servers.clone()
+    }
+
+    /// The index of the server that a datagram to this address is diverted to.
+    pub(super) fn diverted(&self, destination: SocketAddr) -> Option<usize> {
+        let index = match destination.ip() {
+            IpAddr::V4(ip) if ip.octets()[0] == 240 => u32::from(ip) & 0xffff,
+            IpAddr::V6(ip) if ip.segments()[..4] == [0x100, 0, 0, 0] => u32::from(ip.segments()[7]),
+            _ => return None,
+        };
+        let index = usize::try_from(index).ok()?.checked_sub(1)?;
+        self.relays.get(index).filter(|relay| relay.url.transport != Transport::Udp).map(|_| index)
+    }
+
+    /// The addresses of `host:port` as the stack asks for them: those of a server that does not exist are known.
+    ///
+    /// # Errors
+    ///
+    /// Those of the resolver.
+    pub(super) async fn resolve(
+        &self,
+        host: &str,
+        lookup: impl AsyncFnOnce(String) -> io::Result<Vec<SocketAddr>>,
+    ) -> io::Result<Vec<SocketAddr>> {
+        if let Some(index) = host.parse().ok().and_then(|address| self.diverted(address)) {
+            let pseudo = [pseudo_v4(index).into(), pseudo_v6(index).into()];
+            return Ok(pseudo.map(|ip: IpAddr| SocketAddr::new(ip, PSEUDO_PORT)).to_vec());
+        }
+        let found = lookup(bracketed(host)).await;
+        self.update(|index, state| {
+            let IceUrl { transport, host: name, port, .. } = &self.relays[index].url;
+            if *transport == Transport::Udp && host == format!("{name}:{port}") {
+                match &found {
+                    Ok(addresses) => state.addresses.clone_from(addresses),
+                    Err(error) => state.fault = Some(format!("the host name {name} has no address: {error}")),
+                }
+            }
+        });
+        found
+    }
+
+    /// A stream to a server over TCP or TLS, from an address of this machine.
+    pub(super) async fn connect(&self, index: usize, from: IpAddr) -> Result<Box<dyn Stream>, String> {
+        let Some(Relay { url, .. }) = self.relays.get(index) else { return Err("no such server".into()) };
+        let connected = self.try_connect(url, from).await.map_err(|error| error.to_string());
+        if let Err(error) = &connected {
+            self.fail(index, error.clone());
+        }
+        connected
+    }
+
+    async fn try_connect(&self, url: &IceUrl, from: IpAddr) -> Result<Box<dyn Stream>, ClientError> {
+        let Some(trust) = &self.trust else { return Err(ClientError::Internal("nobody to trust".into())) };
+        let mut last = ClientError::Internal("the resolver gives no address".into());
+        for address in resolve(url, DEADLINE).await? {
+            // The stream leaves from where the socket is that it stands for, where that is possible.
+            match connect_stream(url, address, Some(from), trust, DEADLINE).await.1 {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// A server cannot be used any more.
+    pub(super) fn fail(&self, index: usize, fault: String) {
+        self.update_one(index, |state| state.fault = Some(fault));
+    }
+
+    /// Looks at a datagram that goes to a server.
+    pub(super) fn sent(&self, destination: SocketAddr, datagram: &[u8]) {
+        if matches!(datagram, [0x00, 0x03, ..]) {
+            self.update_at(destination, |state| state.asked = true);
+        }
+    }
+
+    /// Looks at a datagram that comes from a server.
+    pub(super) fn received(&self, source: SocketAddr, datagram: &[u8]) {
+        // Answers to Allocate, and refusals of CreatePermission and ChannelBind.
+        let [0x01, kind @ (0x03 | 0x13 | 0x18 | 0x19), ..] = datagram else { return };
+        self.update_at(source, |state| {
+            state.answered = true;
+            if *kind == 0x03 {
+                state.allocated = true;
+                return;
+            }
+            let Some((code, reason)) = error_code(datagram) else { return };
+            state.unauthorized += u32::from(code == 401 && *kind == 0x13);
+            // The first 401 and each 438 are how TURN tells realm and nonce.
+            if code == 438 || (code == 401 && state.unauthorized < 2) {
+                return;
+            }
+            let method = match kind {
+                0x13 => "Allocate",
+                0x18 => "CreatePermission",
+                _ => "ChannelBind",
+            };
+            let advice = if code == 401 { ": wrong user name or password, or expired" } else { "" };
+            state.refused = Some(format!("{method} is refused with {code} ({reason}){advice}"));
+        });
+    }
+
+    /// The URL and the transport of the server that the stack knows by this URL.
+    pub(super) fn origin(&self, told: &str) -> Option<&IceUrl> {
+        self.relays.iter().find(|relay| relay.told == told).map(|relay| &relay.url)
+    }
+
+    /// What is wrong with the servers, one sentence each.
+    pub(super) fn faults(&self) -> Vec<String> {
+        let states = self.states.lock().map(|states| states.clone()).unwrap_or_default();
+        let fault = |(relay, state): (&Relay, State)| {
+            let silent = state.asked && !state.answered;
+            let fault = state.fault.or(state.refused).or_else(|| silent.then(|| "no answer to Allocate".into()))?;
+            Some(format!("{}: {fault}", relay.url))
+        };
+        self.relays.iter().zip(states).filter_map(fault).collect()
+    }
+
+    fn update(&self, mut change: impl FnMut(usize, &mut State)) {
+        if let Ok(mut states) = self.states.lock() {
+            states.iter_mut().enumerate().for_each(|(index, state)| change(index, state));
+        }
+    }
+
+    fn update_one(&self, index: usize, change: impl FnOnce(&mut State)) {
+        if let Ok(mut states) = self.states.lock()
+            && let Some(state) = states.get_mut(index)
+        {
+            change(state);
+        }
+    }
+
+    fn update_at(&self, address: SocketAddr, change: impl FnOnce(&mut State)) {
+        if let Some(index) = self.diverted(address) {
+            return self.update_one(index, change);
+        }
+        if let Ok(mut states) = self.states.lock()
+            && let Some(state) = states.iter_mut().find(|state| state.addresses.contains(&address))
+        {
+            change(state);
+        }
+    }
+}
+
+fn ice_server(server: &IceServer, urls: Vec<String>) -> Result<RTCIceServer, String> {
+    Ok(RTCIceServer {
+        urls,
+        username: server.username.clone().unwrap_or_default(),
+        credential: server.credential.as_deref().map(secret).transpose()?.unwrap_or_default(),
+    })
+}
+
+/// The value of a credential, which a plan holds as `${VARIABLE}`.
+fn secret(reference: &str) -> Result<String, String> {
+    let name = reference.trim_start_matches("${").trim_end_matches('}');
+    std::env::var(name).map_err(|error| format!("the environment variable {name}: {error}"))
+}
+
+/// An address that no packet can have (240.0.0.0/4: RFC 1112, section 4).
+fn pseudo_v4(index: usize) -> Ipv4Addr {
+    let number = u16::try_from(index + 1).unwrap_or(u16::MAX);
+    Ipv4Addr::from(0xf000_0000 | u32::from(number))
+}
+
+/// An address whose packets are discarded (100::/64: RFC 6666).
+fn pseudo_v6(index: usize) -> Ipv6Addr {
+    let number = u16::try_from(index + 1).unwrap_or(u16::MAX);
+    Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, number)
+}
+
+/// `host:port`, with the brackets of an IPv6 address, which the stack's TURN client forgets.
+fn bracketed(host: &str) -> String {
+    match host.rsplit_once(':') {
+        Some((ip, port)) if ip.parse::<Ipv6Addr>().is_ok() => format!("[{ip}]:{port}"),
+        _ => host.to_owned(),
+    }
+}
+
+/// Code and reason of an error response (RFC 8489, section 14.8).
+fn error_code(datagram: &[u8]) -> Option<(u16, String)> {
+    let mut rest = datagram.get(20..)?;
+    let attributes = std::iter::from_fn(|| {
+        let [t0, t1, l0, l1, after @ ..] = rest else { return None };
+        let length = usize::from(u16::from_be_bytes([*l0, *l1]));
+        let value = after.get(..length)?;
+        rest = after.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((u16::from_be_bytes([*t0, *t1]), value))
+    });
+    let attributes: HashMap<u16, &[u8]> = attributes.collect();
+    let [_, _, class, number, reason @ ..] = *attributes.get(&0x0009)? else { return None };
+    let reason = String::from_utf8_lossy(reason).trim_end_matches('\0').to_owned();
+    Some((u16::from(class & 7) * 100 + u16::from(*number), reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(urls: &[&str]) -> IcePlan {
+        let urls = urls.iter().map(|url| (*url).to_owned()).collect();
+        let server = IceServer { urls, username: Some("u".into()), credential: Some("${PATH}".into()) };
+        IcePlan { servers: vec![server], ..IcePlan::default() }
+    }
+
+    fn response(kind: u8, code: u16) -> Vec<u8> {
+        let mut message = vec![0x01, kind, 0, 12, 0x21, 0x12, 0xa4, 0x42];
+        message.extend([0; 12]);
+        message.extend([0x00, 0x09, 0, 6, 0, 0, (code / 100) as u8, (code % 100) as u8, b'n', b'o', 0, 0]);
+        message
+    }
+
+    #[test]
+    fn the_stack_is_told_of_udp_servers_that_do_not_exist() {
+        let relays = Relays::new(&plan(&["stun:a", "turn:a", "turn:a?transport=tcp"])).unwrap();
+        let told = &relays.servers()[0].urls;
+        assert_eq!(told[..2], ["stun:a:3478", "turn:a:3478?transport=udp"]);
+        assert_eq!(told[2], "turn:240.0.0.2:3478?transport=udp");
+        assert_eq!(relays.diverted("240.0.0.2:3478".parse().unwrap()), Some(1));
+        assert_eq!(relays.diverted("[100::2]:3478".parse().unwrap()), Some(1));
+        for other in ["240.0.0.1:3478", "240.0.0.3:3478", "192.0.2.1:3478", "[2001:db8::2]:3478"] {
+            assert_eq!(relays.diverted(other.parse().unwrap()), None, "{other}");
+        }
+        assert_eq!(relays.origin(&told[2]).unwrap().transport, Transport::Tcp);
+        assert_eq!(relays.origin(&told[1]).unwrap().transport, Transport::Udp);
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_used_is_an_error() {
+        let error = Relays::new(&plan(&["stuns:a"])).unwrap_err();
+        assert!(error.contains("stuns:a:5349") && error.contains("write stun:"), "{error}");
+        let error = Relays::new(&plan(&["turns:a?transport=udp"])).unwrap_err();
+        assert!(error.contains("DTLS"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_stack_resolves_names_and_servers_that_do_not_exist() {
+        let relays = Relays::new(&plan(&["turn:[::1]:1000", "turn:a?transport=tcp"])).unwrap();
+        let found = relays.resolve("240.0.0.2:3478", async |_| panic!("no resolver is asked")).await.unwrap();
+        assert_eq!(found, ["240.0.0.2:3478".parse().unwrap(), "[100::2]:3478".parse().unwrap()]);
+        let found = relays.resolve("::1:1000", async |host| Ok(vec![host.parse().unwrap()])).await.unwrap();
+        assert_eq!(found, ["[::1]:1000".parse().unwrap()]);
+    }
+
+    #[tokio::test]
+    async fn each_fault_is_named_with_its_url() {
+        let relays = Relays::new(&plan(&["turn:a:1", "turn:b:2", "turn:c:3", "turn:d:4?transport=tcp"])).unwrap();
+        for (host, ip) in [("a:1", "192.0.2.1:1"), ("b:2", "192.0.2.2:2")] {
+            relays.resolve(host, async |_| Ok(vec![ip.parse().unwrap()])).await.unwrap();
+        }
+        let unknown = relays.resolve("c:3", async |_| Err(io::Error::other("unknown"))).await;
+        assert!(unknown.is_err());
+        assert_eq!(relays.faults(), ["turn:c:3?transport=udp: the host name c has no address: unknown"]);
+
+        let (a, b) = ("192.0.2.1:1".parse().unwrap(), "192.0.2.2:2".parse().unwrap());
+        relays.sent(a, &[0x00, 0x03]);
+        relays.sent(b, &[0x00, 0x03]);
+        relays.received(a, &response(0x13, 401));
+        assert_eq!(relays.faults()[0], "turn:b:2?transport=udp: no answer to Allocate");
+        relays.received(a, &response(0x13, 401));
+        relays.received(b, &response(0x13, 486));
+        relays.fail(3, "certificate is for another name".into());
+        let faults = relays.faults();
+        assert!(faults[0].ends_with("401 (no): wrong user name or password, or expired"), "{}", faults[0]);
+        assert!(faults[1].ends_with("refused with 486 (no)"), "{}", faults[1]);
+        assert_eq!(faults[3], "turn:d:4?transport=tcp: certificate is for another name");
+    }
+
+    #[test]
+    fn the_first_401_and_a_stale_nonce_are_no_faults() {
+        let relays = Relays::new(&plan(&["turn:a?transport=tcp"])).unwrap();
+        let server = "240.0.0.1:3478".parse().unwrap();
+        relays.received(server, &response(0x13, 401));
+        relays.received(server, &response(0x18, 438));
+        assert!(relays.faults().is_empty());
+    }
+}

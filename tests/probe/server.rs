@@ -1,0 +1,210 @@
+//! What `harness probe` says of coturn: that it works, and each thing that can be wrong with it.
+
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+
+use super::common::{Lab, text};
+use super::coturn::{Coturn, PASSWORD, SECRET, USER, free_port};
+
+/// A probe that ended.
+struct Probe {
+    code: Option<i32>,
+    stderr: String,
+    report: Value,
+}
+
+/// Probes with the right password, in the environment.
+fn probe(arguments: &[&str]) -> Probe {
+    probe_with(&[&["--user", USER], arguments].concat(), &[("HARNESS_TURN_PASSWORD", PASSWORD)])
+}
+
+fn probe_with(arguments: &[&str], environment: &[(&str, &str)]) -> Probe {
+    let lab = Lab::new();
+    let json = lab.dir.path().join("probe.json");
+    let short = ["probe", "--duration", "500ms", "--json", text(&json)];
+    let mut command = lab.command(&[&short, arguments].concat());
+    command.env_remove("HARNESS_TURN_PASSWORD").env_remove("HARNESS_TURN_SECRET");
+    command.envs(environment.iter().copied());
+    let Output { status, stderr, .. } = command.output().expect("the binary runs");
+    let report = std::fs::read_to_string(&json).ok().and_then(|text| serde_json::from_str(&text).ok());
+    let stderr = String::from_utf8_lossy(&stderr).into_owned();
+    Probe { code: status.code(), stderr, report: report.unwrap_or_default() }
+}
+
+impl Probe {
+    #[track_caller]
+    fn passes(&self) -> &Value {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        assert_eq!(self.report["verdict"], "pass");
+        &self.report["servers"][0]
+    }
+
+    /// The first fault is of this class, and the text names it with its remedy.
+    #[track_caller]
+    fn fails(&self, step: &str, class: &str, code: Option<u16>) -> &Value {
+        assert_eq!(self.code, Some(1), "{}", self.stderr);
+        let fault = &self.report["servers"][0]["faults"][0];
+        assert_eq!((fault["step"].as_str(), fault["class"].as_str()), (Some(step), Some(class)), "{}", self.stderr);
+        assert_eq!(fault["code"].as_u64(), code.map(u64::from), "{fault}");
+        let remedy = fault["remedy"].as_str().unwrap_or_default();
+        assert!(self.stderr.contains(class) && self.stderr.contains(remedy) && !remedy.is_empty(), "{}", self.stderr);
+        fault
+    }
+}
+
+#[test]
+fn a_working_server_passes_over_udp_tcp_and_tls() {
+    let server = Coturn::start(&[]);
+    for (url, transport) in [(server.udp(), "udp"), (server.tcp(), "tcp"), (server.tls(), "tls")] {
+        let probe = probe(&[&url, "--ca", text(&server.ca())]);
+        let found = probe.passes();
+        assert_eq!(found["allocation"]["unauthorized"], 1, "{transport}: {found}");
+        assert_eq!(found["allocation"]["lifetime_s"], 600);
+        assert_eq!(found["allocation"]["family"], "ipv4");
+        assert_eq!(found["relay"]["between"], "second-allocation");
+        assert_eq!(found["relay"]["returned"], 10);
+        assert_eq!(found["goodput"]["corrupt"], 0);
+        assert!(found["goodput"]["goodput_bps"].as_f64().unwrap() > 1.8e6, "{transport}: {}", found["goodput"]);
+        assert!(found["stun"]["mapped"].as_str().unwrap().starts_with("127.0.0.1:"));
+        assert_eq!(found["tcp_connect_ms"].is_number(), transport != "udp");
+        assert_eq!(found["tls"].is_object(), transport == "tls");
+        if transport == "tls" {
+            assert_eq!(found["tls"]["verified"], true);
+            assert_eq!(found["tls"]["version"], "TLSv1.3");
+            assert_eq!(found["tls"]["chain"][0]["names"][0], "127.0.0.1");
+            assert!(found["tls"]["chain"][0]["days_left"].as_i64().unwrap() > 300);
+        }
+        assert!(!probe.stderr.contains(PASSWORD) && !probe.report.to_string().contains(PASSWORD), "no secret is told");
+    }
+    let stun = format!("stun:127.0.0.1:{}", server.port);
+    let probe = probe_with(&[&stun, &server.tcp(), "--user", USER, "--password", PASSWORD], &[]);
+    probe.passes();
+    assert!(probe.stderr.contains("2 of 2 servers passed"), "{}", probe.stderr);
+}
+
+#[test]
+fn the_json_satisfies_the_schema_in_docs() {
+    let server = Coturn::start(&[]);
+    let schema = harness::turn::probe::Report::json_schema();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let good = probe(&[&server.tls(), "--ca", text(&server.ca()), "--allocations", "20/s"]);
+    assert_eq!(good.passes()["allocation_rate"]["succeeded"], 10, "{}", good.stderr);
+    let bad = probe(&[&server.tls()]);
+    for report in [&good.report, &bad.report] {
+        let errors: Vec<String> = validator.iter_errors(report).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}");
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/probe.schema.json");
+    let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == text,
+        "docs/probe.schema.json is out of date: run this test with UPDATE_SCHEMA=1 and review the change"
+    );
+}
+
+#[test]
+fn a_wrong_password_is_told() {
+    let server = Coturn::start(&[]);
+    let probe = probe_with(&["--user", USER, "--password", "guess", &server.udp()], &[]);
+    probe.fails("allocation", "unauthorized", Some(401));
+}
+
+#[test]
+fn time_limited_credentials_work_until_they_expire() {
+    let server = Coturn::start_with_secret();
+    probe_with(&["--user", USER, &server.udp()], &[("HARNESS_TURN_SECRET", SECRET)]).passes();
+    // printf 1600000000:alice | openssl dgst -sha1 -hmac north -binary | base64
+    let (name, password) = ("1600000000:alice", "gq98pTOhhHaAu0we9aV79kOVVv0=");
+    let probe = probe_with(&["--user", name, "--password", password, &server.udp()], &[]);
+    let fault = probe.fails("allocation", "credentials-expired", Some(401));
+    assert!(fault["message"].as_str().unwrap().contains("the time-limited credential expired"), "{fault}");
+}
+
+#[test]
+fn a_quota_that_allows_one_allocation_is_told_and_the_relay_still_measured() {
+    let server = Coturn::start(&["--user-quota=1"]);
+    let probe = probe(&[&server.udp()]);
+    probe.fails("allocation", "quota-reached", Some(486));
+    let found = &probe.report["servers"][0];
+    assert_eq!(found["relay"]["between"], "own-socket");
+    assert_eq!(found["goodput"]["corrupt"], 0, "{found}");
+    assert_eq!(found["faults"].as_array().map(Vec::len), Some(1), "{found}");
+}
+
+#[test]
+fn relay_ports_that_run_out_are_told() {
+    let base = free_port().clamp(20_000, 60_000).to_string();
+    let server = Coturn::start(&["--min-port", &base, "--max-port", &base]);
+    probe(&[&server.udp()]).fails("allocation", "insufficient-capacity", Some(508));
+}
+
+#[test]
+fn a_peer_that_the_server_forbids_is_told() {
+    let server = Coturn::start(&["--denied-peer-ip", "127.0.0.0-127.255.255.255"]);
+    probe(&[&server.tcp()]).fails("permission", "forbidden", Some(403));
+}
+
+#[test]
+fn a_closed_port_is_told_over_udp_and_tcp() {
+    let port = free_port();
+    let udp = probe(&[&format!("turn:127.0.0.1:{port}")]);
+    udp.fails("stun-binding", "connection-refused", None);
+    let tcp = probe(&[&format!("turn:127.0.0.1:{port}?transport=tcp")]);
+    tcp.fails("tcp-connect", "connection-refused", None);
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_told() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let probe = probe(&[&format!("stun:{}", silent.local_addr().unwrap())]);
+    probe.fails("stun-binding", "stun-no-answer", None);
+}
+
+#[test]
+fn each_fault_of_a_certificate_is_told_and_its_chain_shown() {
+    let server = Coturn::start_with_name("turn.example");
+    let probe_named = probe(&[&server.tls(), "--ca", text(&server.ca())]);
+    let fault = probe_named.fails("tls", "tls-name-mismatch", None);
+    assert!(fault["message"].as_str().unwrap().contains("turn.example"), "{fault}");
+    assert_eq!(probe_named.report["servers"][0]["tls"]["chain"][0]["names"][0], "turn.example");
+
+    let server = Coturn::start(&[]);
+    let untrusted = probe(&[&server.tls()]);
+    untrusted.fails("tls", "tls-untrusted", None);
+    assert_eq!(untrusted.report["servers"][0]["tls"]["verified"], false);
+    assert_eq!(untrusted.report["servers"][0]["tls"]["chain"][0]["names"][0], "127.0.0.1");
+}
+
+#[test]
+fn a_name_without_an_address_is_told() {
+    let probe = probe(&["turn:nowhere.invalid"]);
+    let class = probe.report["servers"][0]["faults"][0]["class"].as_str().unwrap_or_default().to_owned();
+    // Where no name server answers, it is not the server's fault.
+    let expected = if class == "dns-unavailable" { Some(3) } else { Some(1) };
+    assert!(class == "dns-failed" || class == "dns-unavailable", "{}", probe.stderr);
+    assert_eq!(probe.code, expected, "{}", probe.stderr);
+}
+
+#[test]
+fn what_cannot_be_probed_is_a_usage_error() {
+    for (arguments, words) in [
+        (&["turn:a.example"][..], "needs credentials"),
+        (&["turn:a.example", "--user", "alice"], "--user needs --password"),
+        (&["http://a.example"], "unknown scheme"),
+        (&["turns:a.example?transport=udp"], "DTLS"),
+        (&["stun:a.example", "--ca", "/nowhere.pem"], "cannot read"),
+        (&["stun:a.example", "--duration", "2min"], "100ms to 60s"),
+        (&[], "required"),
+    ] {
+        let probe = probe_with(arguments, &[]);
+        assert_eq!(probe.code, Some(2), "{arguments:?}: {}", probe.stderr);
+        assert!(probe.stderr.contains(words), "{arguments:?}: {}", probe.stderr);
+    }
+}
