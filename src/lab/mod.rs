@@ -3,3 +3,4 @@
 pub mod in_process;
 #[cfg(target_os = "linux")]
 pub mod kernel;
+pub mod place;

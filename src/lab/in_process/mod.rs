@@ -16,9 +16,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use super::place::{Datagrams, Listener, Place, Stream};
 use crate::net::{Captured, Counters, HostId, Packet, SiteId, Transport, UnreachableReason, World};
 use stack::Stack;
 pub use tcp::{TcpListener, TcpStream};
@@ -102,14 +104,17 @@ impl Host {
         Ok(UdpPort::new(Arc::clone(&self.core), self.id, local, inbox))
     }
 
-    /// A TCP connection; resolves once it is established.
+    /// A TCP connection, from the address `from` if it is of the right family; resolves once it is established.
     ///
     /// # Errors
     ///
     /// When it is refused, or nobody answers within the stack's own deadline.
-    pub async fn connect_tcp(&self, remote: SocketAddr) -> io::Result<TcpStream> {
-        let family = |address: &&IpAddr| address.is_ipv4() == remote.is_ipv4();
-        let local = *self.addresses.iter().find(family).ok_or(io::ErrorKind::AddrNotAvailable)?;
+    pub async fn connect_tcp(&self, from: Option<IpAddr>, remote: SocketAddr) -> io::Result<TcpStream> {
+        let usable = |address: &&IpAddr| {
+            address.is_ipv4() == remote.is_ipv4()
+                && from.is_none_or(|from| from.is_ipv6() != address.is_ipv6() || from == **address)
+        };
+        let local = *self.addresses.iter().find(usable).ok_or(io::ErrorKind::AddrNotAvailable)?;
         TcpStream::connect(Arc::clone(&self.core), self.id, local, remote).await
     }
 
@@ -125,6 +130,21 @@ impl Host {
 
     fn check(&self, local: SocketAddr) -> io::Result<()> {
         if self.addresses.contains(&local.ip()) { Ok(()) } else { Err(io::ErrorKind::AddrNotAvailable.into()) }
+    }
+}
+
+#[async_trait]
+impl Place for Host {
+    fn bind_udp(&self, local: SocketAddr) -> io::Result<Arc<dyn Datagrams>> {
+        Ok(Arc::new(Host::bind_udp(self, local)?))
+    }
+
+    fn listen_tcp(&self, local: SocketAddr) -> io::Result<Box<dyn Listener>> {
+        Ok(Box::new(Host::listen_tcp(self, local)?))
+    }
+
+    async fn connect_tcp(&self, from: Option<IpAddr>, to: SocketAddr) -> io::Result<Box<dyn Stream>> {
+        Ok(Box::new(Host::connect_tcp(self, from, to).await?))
     }
 }
 

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use async_trait::async_trait;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Core;
 use super::stack::{DEADLINE, Stack, endpoint, wake_on_change};
+use crate::lab::place::{Listener, Stream};
 use crate::net::HostId;
 
 /// How many connections may be on their way to be accepted.
@@ -181,6 +183,19 @@ impl TcpListener {
             })
         })
         .await
+    }
+}
+
+#[async_trait]
+impl Listener for TcpListener {
+    fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    async fn accept(&mut self) -> io::Result<(Box<dyn Stream>, SocketAddr)> {
+        let stream = Self::accept(self).await?;
+        let remote = stream.peer_addr();
+        Ok((Box::new(stream), remote))
     }
 }
 

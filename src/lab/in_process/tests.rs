@@ -78,7 +78,7 @@ async fn a_stream_carries_much_more_than_its_buffers_both_ways() {
         // The stack ends the connection in its own time, after the socket is gone.
         drop(stream);
     });
-    let mut stream = within(client.connect_tcp(at("11.0.0.1:443"))).await.unwrap();
+    let mut stream = within(client.connect_tcp(None, at("11.0.0.1:443"))).await.unwrap();
     let exchange = async {
         stream.write_all(&sent).await.unwrap();
         stream.shutdown().await.unwrap();
@@ -102,7 +102,7 @@ async fn a_stream_survives_loss() {
         listener.accept().await.unwrap().read_to_end(&mut received).await.unwrap();
         received.len()
     });
-    let mut stream = within(client.connect_tcp(at("11.0.0.1:443"))).await.unwrap();
+    let mut stream = within(client.connect_tcp(None, at("11.0.0.1:443"))).await.unwrap();
     stream.write_all(&vec![1; 100_000]).await.unwrap();
     stream.shutdown().await.unwrap();
     assert_eq!(within(accepted).await.unwrap(), 100_000);
@@ -111,7 +111,7 @@ async fn a_stream_survives_loss() {
 #[tokio::test]
 async fn nobody_listening_refuses() {
     let (_lab, client, _server) = lab(&home(vec![Layer::Nat(NatSpec::default())]));
-    let error = within(client.connect_tcp(at("11.0.0.1:443"))).await.unwrap_err();
+    let error = within(client.connect_tcp(None, at("11.0.0.1:443"))).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
 }
 
@@ -120,7 +120,7 @@ async fn a_firewall_that_says_so_refuses_at_once() {
     let firewall = FirewallSpec { tcp: PortRule::none(Refusal::Prohibited), ..FirewallSpec::default() };
     let (_lab, client, server) = lab(&home(vec![Layer::Firewall(firewall)]));
     let _listener = server.listen_tcp(at("11.0.0.1:443")).unwrap();
-    let error = within(client.connect_tcp(at("11.0.0.1:443"))).await.unwrap_err();
+    let error = within(client.connect_tcp(None, at("11.0.0.1:443"))).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -9,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 use super::Core;
+use crate::lab::place::Datagrams;
 use crate::net::{HostId, Packet};
 
 /// Bytes that wait to be read at most, as a kernel's receive buffer of the size that native peers ask for.
@@ -61,6 +63,26 @@ impl UdpPort {
     /// How many datagrams found the receive buffer full.
     pub fn overflows(&self) -> u64 {
         self.inbox.lock().overflows
+    }
+}
+
+impl Datagrams for UdpPort {
+    fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    fn send_to(&self, payload: &[u8], to: SocketAddr) -> io::Result<()> {
+        Self::send_to(self, Bytes::copy_from_slice(payload), to);
+        Ok(())
+    }
+
+    fn poll_recv_from(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>> {
+        self.inbox.poll(cx).map(|(from, payload)| {
+            // What does not fit is lost, as with recvfrom.
+            let length = payload.len().min(buffer.len());
+            buffer[..length].copy_from_slice(&payload[..length]);
+            Ok((length, from))
+        })
     }
 }
 
