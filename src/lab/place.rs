@@ -2,6 +2,7 @@
 //! the real network and in a modelled one alike.
 
 use std::fmt::Debug;
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdTcpListener, UdpSocket as StdUdpSocket};
 use std::sync::Arc;
@@ -53,8 +54,32 @@ pub trait Datagrams: Debug + Send + Sync {
     /// It is not sent.
     fn send_to(&self, payload: &[u8], to: SocketAddr) -> io::Result<()>;
 
-    /// Receives a datagram: its length, and where it comes from. Errors are those of earlier sends.
-    fn poll_recv_from(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>>;
+    /// Ready once there may be a datagram to receive. One task at a time is woken.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Receives a datagram: its length, and where it comes from.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if there is none; others are those of earlier sends.
+    fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
+}
+
+/// The next datagram: its length, and where it comes from. What earlier sends came to is passed over.
+///
+/// # Errors
+///
+/// The socket is of no use any more.
+pub async fn receive(socket: &dyn Datagrams, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    loop {
+        poll_fn(|cx| socket.poll_readable(cx)).await?;
+        match socket.try_recv_from(buffer) {
+            Ok(received) => return Ok(received),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// A TCP listener.
@@ -143,9 +168,12 @@ impl Datagrams for SystemUdp {
         Ok(())
     }
 
-    fn poll_recv_from(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>> {
-        let mut buffer = tokio::io::ReadBuf::new(buffer);
-        self.socket.poll_recv_from(cx, &mut buffer).map_ok(|from| (buffer.filled().len(), from))
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_recv_ready(cx)
+    }
+
+    fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.socket.try_recv_from(buffer)
     }
 }
 

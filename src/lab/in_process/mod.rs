@@ -8,6 +8,8 @@ mod stack;
 mod tcp;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turn_tests;
 mod udp;
 
 use std::collections::HashMap;

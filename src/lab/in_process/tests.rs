@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::*;
+use crate::lab::place::receive;
 use crate::net::spec::{Conditions, FirewallSpec, Ipv4Prefix, Layer, NatSpec, PortRule, Refusal, SiteSpec};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -40,17 +41,27 @@ async fn within<T>(what: impl Future<Output = T>) -> T {
     timeout(DEADLINE, what).await.expect("in time")
 }
 
+fn send(socket: &UdpPort, payload: &'static [u8], to: SocketAddr) {
+    socket.send_to(Bytes::from_static(payload), to);
+}
+
+async fn received(socket: &UdpPort) -> (SocketAddr, Bytes) {
+    let mut buffer = [0; 2048];
+    let (length, from) = within(receive(socket, &mut buffer)).await.expect("a datagram");
+    (from, Bytes::copy_from_slice(&buffer[..length]))
+}
+
 #[tokio::test]
 async fn a_datagram_arrives_from_the_outside_address_and_is_answered() {
     let (_lab, client, server) = lab(&home(vec![Layer::Nat(NatSpec::default())]));
     let (client, server) =
         (client.bind_udp(at("127.7.7.2:5000")).unwrap(), server.bind_udp(at("11.0.0.1:3478")).unwrap());
-    client.send_to(Bytes::from_static(b"ping"), server.local_addr());
-    let (from, payload) = within(server.recv()).await;
+    send(&client, b"ping", server.local_addr());
+    let (from, payload) = received(&server).await;
     assert_eq!(payload, "ping");
     assert_ne!(from.ip(), v4("127.7.7.2"), "translated");
-    server.send_to(Bytes::from_static(b"pong"), from);
-    assert_eq!(within(client.recv()).await, (server.local_addr(), Bytes::from_static(b"pong")));
+    send(&server, b"pong", from);
+    assert_eq!(received(&client).await, (server.local_addr(), Bytes::from_static(b"pong")));
 }
 
 #[tokio::test]
@@ -132,7 +143,7 @@ async fn a_link_delays_a_datagram() {
     let (_lab, client, server) = lab(&far);
     let (client, server) = (client.bind_udp(at("127.7.7.2:0")).unwrap(), server.bind_udp(at("11.0.0.1:3478")).unwrap());
     let sent = Instant::now();
-    client.send_to(Bytes::from_static(b"ping"), server.local_addr());
-    within(server.recv()).await;
+    send(&client, b"ping", server.local_addr());
+    received(&server).await;
     assert!(sent.elapsed() >= delay, "{:?}", sent.elapsed());
 }

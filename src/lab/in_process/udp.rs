@@ -1,7 +1,6 @@
 //! UDP sockets at hosts of the model.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,16 +49,6 @@ impl UdpPort {
         });
     }
 
-    /// The next datagram and its source.
-    pub fn poll_recv(&self, cx: &Context<'_>) -> Poll<(SocketAddr, Bytes)> {
-        self.inbox.poll(cx)
-    }
-
-    /// The next datagram and its source.
-    pub async fn recv(&self) -> (SocketAddr, Bytes) {
-        poll_fn(|cx| self.poll_recv(cx)).await
-    }
-
     /// How many datagrams found the receive buffer full.
     pub fn overflows(&self) -> u64 {
         self.inbox.lock().overflows
@@ -76,13 +65,21 @@ impl Datagrams for UdpPort {
         Ok(())
     }
 
-    fn poll_recv_from(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>> {
-        self.inbox.poll(cx).map(|(from, payload)| {
-            // What does not fit is lost, as with recvfrom.
-            let length = payload.len().min(buffer.len());
-            buffer[..length].copy_from_slice(&payload[..length]);
-            Ok((length, from))
-        })
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut waiting = self.inbox.lock();
+        if waiting.datagrams.is_empty() {
+            waiting.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let (from, payload) = self.inbox.pop().ok_or(io::ErrorKind::WouldBlock)?;
+        // What does not fit is lost, as with recvfrom.
+        let length = payload.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&payload[..length]);
+        Ok((length, from))
     }
 }
 
@@ -122,17 +119,10 @@ impl Inbox {
         }
     }
 
-    fn poll(&self, cx: &Context<'_>) -> Poll<(SocketAddr, Bytes)> {
+    fn pop(&self) -> Option<(SocketAddr, Bytes)> {
         let mut waiting = self.lock();
-        match waiting.datagrams.pop_front() {
-            Some((source, payload)) => {
-                waiting.bytes -= payload.len();
-                Poll::Ready((source, payload))
-            }
-            None => {
-                waiting.reader = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
+        let (source, payload) = waiting.datagrams.pop_front()?;
+        waiting.bytes -= payload.len();
+        Some((source, payload))
     }
 }

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use rtc::peer_connection::transport::RTCIceServer;
 
+use crate::lab::place::{Machine, Stream};
 use crate::plan::{IcePlan, IceServer};
-use crate::turn::client::{ClientError, IceUrl, Scheme, Stream, Transport, Trust, UrlError, connect_stream, resolve};
+use crate::turn::client::{ClientError, IceUrl, Scheme, Transport, Trust, UrlError, connect_stream, resolve};
 
 /// How long each of resolving, TCP and TLS may take. The stack gives up on an allocation after about as long.
 const DEADLINE: Duration = Duration::from_secs(8);
@@ -152,7 +153,7 @@ impl Relays {
         let mut last = ClientError::Internal("the resolver gives no address".into());
         for address in resolve(url, DEADLINE).await? {
             // The stream leaves from where the socket is that it stands for, where that is possible.
-            match connect_stream(url, address, Some(from), trust, DEADLINE).await.1 {
+            match connect_stream(&Machine, url, address, Some(from), trust, DEADLINE).await.1 {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }
@@ -334,9 +335,13 @@ mod tests {
     async fn the_stack_resolves_names_and_servers_that_do_not_exist() {
         let relays = Relays::new(&plan(&["turn:[::1]:1000", "turn:a?transport=tcp"])).unwrap();
         let found = relays.resolve("240.0.0.2:3478", async |_| panic!("no resolver is asked")).await.unwrap();
-        assert_eq!(found, ["240.0.0.2:3478".parse().unwrap(), "[100::2]:3478".parse().unwrap()]);
-        let found = relays.resolve("::1:1000", async |host| Ok(vec![host.parse().unwrap()])).await.unwrap();
-        assert_eq!(found, ["[::1]:1000".parse().unwrap()]);
+        assert_eq!(
+            found,
+            ["240.0.0.2:3478".parse::<SocketAddr>().unwrap(), "[100::2]:3478".parse::<SocketAddr>().unwrap()]
+        );
+        let found =
+            relays.resolve("::1:1000", async |host| Ok(vec![host.parse::<SocketAddr>().unwrap()])).await.unwrap();
+        assert_eq!(found, ["[::1]:1000".parse::<SocketAddr>().unwrap()]);
     }
 
     #[tokio::test]

@@ -5,18 +5,14 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rtc::shared::turn_framing::TurnStreamDecoder;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use super::error::ClientError;
 use super::tls::{Shown, Trust};
 use super::url::{IceUrl, Transport};
-
-/// A byte stream to a server.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+use crate::lab::place::{Machine, Place, Stream};
 
 /// How the way to a server went, as far as it went.
 #[derive(Clone, Debug, Default)]
@@ -51,8 +47,9 @@ pub async fn resolve(url: &IceUrl, deadline: Duration) -> Result<Vec<SocketAddr>
     Ok(addresses)
 }
 
-/// Connects a stream over TCP or TLS, from the local address `from` if there is one. Each step has `deadline`.
+/// Connects a stream over TCP or TLS from a place, from the local address `from` if there is one. Each step has `deadline`.
 pub(crate) async fn connect_stream(
+    place: &dyn Place,
     url: &IceUrl,
     address: SocketAddr,
     from: Option<IpAddr>,
@@ -62,14 +59,14 @@ pub(crate) async fn connect_stream(
     let mut steps = Steps::default();
     let started = Instant::now();
     let late = |what| ClientError::TimedOut { address, what, after: deadline };
-    let stream = match timeout(deadline, connect_tcp(address, from)).await {
+    let stream = match timeout(deadline, place.connect_tcp(from, address)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return (steps, Err(ClientError::from_io(address, error))),
         Err(_) => return (steps, Err(late("TCP connection"))),
     };
     steps.tcp = Some(started.elapsed());
     if url.transport != Transport::Tls {
-        return (steps, Ok(Box::new(stream)));
+        return (steps, Ok(stream));
     }
     let started = Instant::now();
     let Ok((shown, connected)) = timeout(deadline, trust.connect(&url.host, stream)).await else {
@@ -80,17 +77,6 @@ pub(crate) async fn connect_stream(
         Ok(stream) => (steps, Ok(stream)),
         Err(fault) => (steps, Err(ClientError::Tls(fault))),
     }
-}
-
-async fn connect_tcp(address: SocketAddr, from: Option<IpAddr>) -> std::io::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if let Some(from) = from.filter(|from| from.is_ipv4() == address.is_ipv4()) {
-        socket.bind(SocketAddr::new(from, 0))?;
-    }
-    let stream = socket.connect(address).await?;
-    // Relayed packets are small, and late ones are worthless.
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 /// Whole messages to and from a server.
@@ -109,7 +95,7 @@ impl Connection {
         if url.transport == Transport::Udp {
             return (Steps::default(), Self::datagrams(server).await.map_err(|e| ClientError::from_io(server, e)));
         }
-        let (steps, stream) = connect_stream(url, server, None, trust, deadline).await;
+        let (steps, stream) = connect_stream(&Machine, url, server, None, trust, deadline).await;
         let connection = stream.map(|stream| {
             let (reader, writer) = tokio::io::split(stream);
             Self::Stream { reader: FrameReader::new(reader), writer, server }
@@ -232,6 +218,6 @@ mod tests {
     #[tokio::test]
     async fn an_address_needs_no_resolver() {
         let url: IceUrl = "turn:[::1]:5000".parse().unwrap();
-        assert_eq!(resolve(&url, Duration::ZERO).await.unwrap(), ["[::1]:5000".parse().unwrap()]);
+        assert_eq!(resolve(&url, Duration::ZERO).await.unwrap(), ["[::1]:5000".parse::<SocketAddr>().unwrap()]);
     }
 }

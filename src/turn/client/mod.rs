@@ -16,7 +16,7 @@ mod tls;
 mod url;
 
 pub use allocation::{Allocation, Binding, Client};
-pub(crate) use connection::{FrameReader, Stream, connect_stream};
+pub(crate) use connection::{FrameReader, connect_stream};
 pub use connection::{Steps, resolve};
 pub use credentials::Credentials;
 pub use error::{ClientError, Refusal, TlsFault};

@@ -7,12 +7,12 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError as Fault, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::error::{ClientError, TlsFault};
+use crate::lab::place::Stream;
 use crate::signaling::CertificateError;
 use crate::signaling::trust::{certificates_of_file, date, roots_of_system};
 
@@ -73,8 +73,8 @@ impl Trust {
     pub(crate) async fn connect(
         &self,
         host: &str,
-        stream: TcpStream,
-    ) -> (Shown, Result<Box<TlsStream<TcpStream>>, TlsFault>) {
+        stream: Box<dyn Stream>,
+    ) -> (Shown, Result<Box<TlsStream<Box<dyn Stream>>>, TlsFault>) {
         let witness = Arc::new(Witness { inner: Arc::clone(&self.verifier), seen: Mutex::default() });
         let connected = handshake(host, stream, Arc::clone(&witness)).await;
         let seen = witness.seen.lock().map(|seen| seen.clone()).unwrap_or_default();
@@ -160,9 +160,9 @@ impl ServerCertVerifier for Witness {
 
 async fn handshake(
     host: &str,
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     verifier: Arc<Witness>,
-) -> Result<Box<TlsStream<TcpStream>>, TlsFault> {
+) -> Result<Box<TlsStream<Box<dyn Stream>>>, TlsFault> {
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| TlsFault::Handshake(format!("{host:?} is neither a name nor an address")))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -28,7 +28,7 @@ pub use self::core::Server;
 pub use self::counters::{Counters, Dropped, Traffic};
 pub use self::io::{Client, ClientTransport, Inbound, Output};
 pub use self::misbehaviour::{AllocationError, Misbehaviour};
-pub use self::sockets::{Addresses, RunningServer, Settings, StartError, start};
+pub use self::sockets::{Addresses, RunningServer, Settings, StartError, start, start_at};
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Real sockets around the server: UDP, TCP and TLS listeners, and relay ports.
+//! Sockets around the server, on this machine or in a modelled network: UDP, TCP and TLS listeners, and relay ports.
 //!
 //! Every socket has a task that waits until it is readable. What there is to read is then handled under one lock, and what
 //! comes out of it is sent at once: the server itself never waits.
@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
 
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::net::UdpSocket;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,6 +23,7 @@ use super::core::Server;
 use super::counters::Counters;
 use super::io::{Client, ClientTransport, Inbound, Output};
 use super::misbehaviour::Misbehaviour;
+use crate::lab::place::{Datagrams, Machine, Place};
 use crate::signaling::Identity;
 
 /// Where the server listens, and how it behaves.
@@ -97,21 +97,32 @@ pub struct RunningServer {
     addresses: Addresses,
 }
 
-/// Starts a server, within a tokio runtime.
+/// Starts a server on this machine, within a tokio runtime.
 ///
 /// # Errors
 ///
 /// An address that is not to be had, or TLS without a certificate.
 pub fn start(settings: Settings) -> Result<RunningServer, StartError> {
+    start_at(settings, Arc::new(Machine))
+}
+
+/// Starts a server at a place, within a tokio runtime.
+///
+/// # Errors
+///
+/// An address that is not to be had, or TLS without a certificate.
+pub fn start_at(settings: Settings, place: Arc<dyn Place>) -> Result<RunningServer, StartError> {
     let Settings { addresses, udp_ports, tcp_ports, tls_ports, identity, streams, mut config } = settings;
     let acceptor = match (&identity, tls_ports.is_empty()) {
         (_, true) => None,
         (Some(identity), false) => Some(stream::acceptor(identity)),
         (None, false) => return Err(StartError::NoIdentity),
     };
-    let udp = bind::udp(&addresses, &udp_ports)?;
-    let tcp = bind::tcp(&addresses, &tcp_ports)?;
-    let tls = bind::tcp(&addresses, &tls_ports)?;
+    let listen = |address| place.listen_tcp(address).map(|listener| (listener.local_addr(), listener));
+    let bind_udp = |address| place.bind_udp(address).map(|socket| (socket.local_addr(), socket));
+    let udp = bind::all(&addresses, &udp_ports, bind_udp)?;
+    let tcp = bind::all(&addresses, &tcp_ports, listen)?;
+    let tls = bind::all(&addresses, &tls_ports, listen)?;
     let addresses = Addresses {
         udp: udp.iter().map(|(address, _)| *address).collect(),
         tcp: tcp.iter().map(|(address, _)| *address).collect(),
@@ -122,8 +133,9 @@ pub fn start(settings: Settings) -> Result<RunningServer, StartError> {
     let mut seed = [0; 32];
     SystemRandom::new().fill(&mut seed).map_err(|_| StartError::Random)?;
     let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let udp: HashMap<_, _> = udp.into_iter().map(|(address, socket)| (address, Arc::new(socket))).collect();
+    let udp: HashMap<_, _> = udp.into_iter().collect();
     let shared = Arc::new(Shared {
+        place: Arc::clone(&place),
         state: Mutex::new(State {
             server: Server::new(config, seed, Instant::now(), unix),
             listeners: udp.clone(),
@@ -188,6 +200,7 @@ impl Drop for RunningServer {
 
 #[derive(Debug)]
 struct Shared {
+    place: Arc<dyn Place>,
     state: Mutex<State>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -199,10 +212,10 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     server: Server,
-    listeners: HashMap<SocketAddr, Arc<UdpSocket>>,
+    listeners: HashMap<SocketAddr, Arc<dyn Datagrams>>,
     relays: HashMap<SocketAddr, Relay>,
     /// Relay ports that are closed already, but for the task that still holds the socket.
-    closing: HashMap<SocketAddr, Weak<UdpSocket>>,
+    closing: HashMap<SocketAddr, Weak<dyn Datagrams>>,
     streams: HashMap<Client, StreamHandle>,
     stream_count: u64,
     armed: Option<Instant>,
@@ -212,7 +225,7 @@ struct State {
 
 #[derive(Debug)]
 struct Relay {
-    socket: Arc<UdpSocket>,
+    socket: Arc<dyn Datagrams>,
     stop: CancellationToken,
 }
 
@@ -235,7 +248,7 @@ impl Shared {
                         ClientTransport::Udp => state
                             .listeners
                             .get(&client.local)
-                            .is_some_and(|socket| udp::send(socket, &data, client.remote)),
+                            .is_some_and(|socket| socket.send_to(&data, client.remote).is_ok()),
                         ClientTransport::Tcp | ClientTransport::Tls => {
                             state.streams.get(&client).is_some_and(|stream| stream.send(data))
                         }
@@ -245,7 +258,7 @@ impl Shared {
                     }
                 }
                 Output::ToPeer { relay, peer, data } => {
-                    let sent = state.relays.get(&relay).is_some_and(|relay| udp::send(&relay.socket, &data, peer));
+                    let sent = state.relays.get(&relay).is_some_and(|relay| relay.socket.send_to(&data, peer).is_ok());
                     if !sent {
                         state.server.count_unsent();
                     }
@@ -279,7 +292,7 @@ impl Shared {
         let leftover = state.closing.remove(&relay).and_then(|socket| socket.upgrade());
         let socket = match leftover {
             Some(socket) => socket,
-            None => Arc::new(bind::relay(relay)?),
+            None => self.place.bind_udp(relay)?,
         };
         let stop = self.stop.child_token();
         self.tasks.spawn(udp::serve_relay(self.clone(), socket.clone(), relay, stop.clone()));

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use crate::lab::place::{Listener, Stream};
 use crate::signaling::Identity;
 use crate::turn::server::io::{Client, ClientTransport, Inbound};
 
@@ -61,7 +61,7 @@ pub(super) fn acceptor(identity: &Identity) -> TlsAcceptor {
 
 pub(super) async fn accept(
     shared: Arc<Shared>,
-    listener: TcpListener,
+    mut listener: Box<dyn Listener>,
     local: SocketAddr,
     acceptor: Option<TlsAcceptor>,
 ) {
@@ -87,9 +87,7 @@ pub(super) async fn accept(
     }
 }
 
-async fn serve(shared: Arc<Shared>, tcp: TcpStream, client: Client, acceptor: Option<TlsAcceptor>) {
-    // Media does not wait for more of it.
-    let _ = tcp.set_nodelay(true);
+async fn serve(shared: Arc<Shared>, tcp: Box<dyn Stream>, client: Client, acceptor: Option<TlsAcceptor>) {
     match acceptor {
         None => serve_stream(shared, tcp, client).await,
         Some(acceptor) => {

@@ -1,14 +1,14 @@
 //! Datagrams, of clients and on relay ports.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use rustix::net::SendFlags;
-use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
 use super::{Shared, State};
+use crate::lab::place::Datagrams;
 use crate::turn::server::io::{Client, ClientTransport, Inbound};
 
 /// No datagram is longer.
@@ -16,7 +16,7 @@ pub(super) const DATAGRAM_BYTES: usize = 65_536;
 /// So many datagrams of one socket are handled before others have their turn.
 const BATCH: usize = 32;
 
-pub(super) async fn serve_listener(shared: Arc<Shared>, socket: Arc<UdpSocket>, local: SocketAddr) {
+pub(super) async fn serve_listener(shared: Arc<Shared>, socket: Arc<dyn Datagrams>, local: SocketAddr) {
     let stop = shared.stop.clone();
     serve(&shared, &socket, &stop, |remote, data| Inbound::FromClient {
         client: Client { transport: ClientTransport::Udp, remote, local },
@@ -27,13 +27,13 @@ pub(super) async fn serve_listener(shared: Arc<Shared>, socket: Arc<UdpSocket>, 
 
 pub(super) async fn serve_relay(
     shared: Arc<Shared>,
-    socket: Arc<UdpSocket>,
+    socket: Arc<dyn Datagrams>,
     relay: SocketAddr,
     stop: CancellationToken,
 ) {
     serve(&shared, &socket, &stop, |peer, data| Inbound::FromPeer { relay, peer, data }).await;
     let mut state = shared.lock();
-    let ours = |leftover: &Weak<UdpSocket>| leftover.as_ptr() == Arc::as_ptr(&socket);
+    let ours = |leftover: &Weak<dyn Datagrams>| std::ptr::addr_eq(leftover.as_ptr(), Arc::as_ptr(&socket));
     if state.closing.get(&relay).is_some_and(ours) {
         state.closing.remove(&relay);
     }
@@ -41,14 +41,9 @@ pub(super) async fn serve_relay(
     drop(socket);
 }
 
-/// Sends a datagram, or does not. Unlike tokio's own way, this works on a socket that was opened a moment ago.
-pub(super) fn send(socket: &UdpSocket, data: &[u8], to: SocketAddr) -> bool {
-    rustix::net::sendto(socket, data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL, &to).is_ok()
-}
-
 async fn serve(
     shared: &Arc<Shared>,
-    socket: &UdpSocket,
+    socket: &Arc<dyn Datagrams>,
     stop: &CancellationToken,
     inbound: impl Fn(SocketAddr, &[u8]) -> Inbound<'_>,
 ) {
@@ -56,7 +51,7 @@ async fn serve(
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            ready = socket.readable() => {
+            ready = poll_fn(|cx| socket.poll_readable(cx)) => {
                 if ready.is_err() {
                     return;
                 }
@@ -73,7 +68,7 @@ async fn serve(
 fn receive(
     shared: &Arc<Shared>,
     state: &mut State,
-    socket: &UdpSocket,
+    socket: &Arc<dyn Datagrams>,
     inbound: impl Fn(SocketAddr, &[u8]) -> Inbound<'_>,
 ) {
     let now = Instant::now();
