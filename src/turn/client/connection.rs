@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use super::error::ClientError;
+use super::error::{ClientError, TlsFault};
 use super::tls::{Shown, Trust};
 use super::url::{IceUrl, Transport};
 
@@ -51,12 +51,13 @@ pub async fn resolve(url: &IceUrl, deadline: Duration) -> Result<Vec<SocketAddr>
     Ok(addresses)
 }
 
-/// Connects a stream over TCP or TLS, from the local address `from` if there is one. Each step has `deadline`.
+/// Connects a stream over TCP or TLS, from the local address `from` if there is one. Each step has `deadline`; TLS needs
+/// somebody to trust.
 pub(crate) async fn connect_stream(
     url: &IceUrl,
     address: SocketAddr,
     from: Option<IpAddr>,
-    trust: &Trust,
+    trust: Option<&Trust>,
     deadline: Duration,
 ) -> (Steps, Result<Box<dyn Stream>, ClientError>) {
     let mut steps = Steps::default();
@@ -71,6 +72,9 @@ pub(crate) async fn connect_stream(
     if url.transport != Transport::Tls {
         return (steps, Ok(Box::new(stream)));
     }
+    let Some(trust) = trust else {
+        return (steps, Err(TlsFault::Handshake("nobody is trusted".into()).into()));
+    };
     let started = Instant::now();
     let Ok((shown, connected)) = timeout(deadline, trust.connect(&url.host, stream)).await else {
         return (steps, Err(late("TLS handshake")));
@@ -103,7 +107,7 @@ impl Connection {
     pub(super) async fn open(
         url: &IceUrl,
         server: SocketAddr,
-        trust: &Trust,
+        trust: Option<&Trust>,
         deadline: Duration,
     ) -> (Steps, Result<Self, ClientError>) {
         if url.transport == Transport::Udp {
