@@ -111,7 +111,7 @@ fn addresses() {
     );
     assert_says(
         &after_peers("[[ice.servers]]\nurls = [\"stun:a:99999\"]"),
-        &["a.toml:5:9: \"stun:a:99999\" is no server"],
+        &["a.toml:5:9: \"stun:a:99999\" is no usable STUN or TURN server"],
     );
     assert_says(&after_peers("[[ice.servers]]\nurls = []"), &["`ice.servers.0.urls` is empty"]);
     assert_says(

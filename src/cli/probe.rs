@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use super::Exit;
 use crate::record::write_whole;
 use crate::scenario::{Rate, Time};
-use crate::turn::client::{Credentials, IceUrl, Scheme, Trust, UrlError};
+use crate::signaling::CertificateError;
+use crate::turn::client::{Credentials, IceUrl, Scheme, Transport, Trust, UrlError};
 use crate::turn::probe::{Options, Verdict, probe};
 
 /// Say whether a STUN or TURN server works
@@ -50,8 +51,13 @@ pub(super) async fn run(args: Args) -> Exit {
         Ok(credentials) => credentials,
         Err(message) => return usage(&message),
     };
-    let trust = match Trust::new(args.ca.as_deref()) {
+    let needed = args.ca.is_some() || args.urls.iter().any(|url| url.transport == Transport::Tls);
+    let trust = match needed.then(|| Trust::new(args.ca.as_deref())).transpose() {
         Ok(trust) => trust,
+        Err(error @ CertificateError::NoSystemRoots { .. }) => {
+            eprintln!("error: {error}");
+            return Exit::Invalid;
+        }
         Err(error) => return usage(&format!("--ca: {error}")),
     };
     let (urls, duration, allocations) = (args.urls, args.duration, args.allocations);

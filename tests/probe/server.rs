@@ -24,8 +24,8 @@ fn probe(arguments: &[&str]) -> Probe {
 fn probe_with(arguments: &[&str], environment: &[(&str, &str)]) -> Probe {
     let lab = Lab::new();
     let json = lab.dir.path().join("probe.json");
-    let short = ["probe", "--duration", "500ms", "--json", text(&json)];
-    let mut command = lab.command(&[&short, arguments].concat());
+    let short = if arguments.contains(&"--duration") { &[][..] } else { &["--duration", "500ms"] };
+    let mut command = lab.command(&[&["probe", "--json", text(&json)], short, arguments].concat());
     command.env_remove("HARNESS_TURN_PASSWORD").env_remove("HARNESS_TURN_SECRET");
     command.envs(environment.iter().copied());
     let Output { status, stderr, .. } = command.output().expect("the binary runs");
@@ -73,7 +73,7 @@ fn a_working_server_passes_over_udp_tcp_and_tls() {
         assert_eq!(found["tls"].is_object(), transport == "tls");
         if transport == "tls" {
             assert_eq!(found["tls"]["verified"], true);
-            assert_eq!(found["tls"]["version"], "TLSv1.3");
+            assert!(found["tls"]["version"].as_str().unwrap().starts_with("TLSv1."));
             assert_eq!(found["tls"]["chain"][0]["names"][0], "127.0.0.1");
             assert!(found["tls"]["chain"][0]["days_left"].as_i64().unwrap() > 300);
         }

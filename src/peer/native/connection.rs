@@ -16,6 +16,7 @@ use webrtc::peer_connection::{
     RTCIceTransportPolicy, Registry, SettingEngineBuilder,
 };
 
+use super::first_media::FirstMedia;
 use super::key_frame::{KeyFrameRequests, KeyFrameWatch};
 use super::relays::Relays;
 use super::runtime::HarnessRuntime;
@@ -48,6 +49,10 @@ pub(super) async fn connect(
     }
     let registry = register_default_interceptors(Registry::new(), &mut media_engine)?
         .with(KeyFrameWatch::SLOT, KeyFrameWatch::new(key_frames));
+    let registry = match relays.is_empty() {
+        true => registry,
+        false => registry.with(FirstMedia::SLOT, FirstMedia::new(Arc::clone(relays))),
+    };
 
     let addresses = host_addresses();
     let settings = SettingEngineBuilder::new()

@@ -5,6 +5,7 @@ mod connection;
 mod data;
 mod divert;
 mod events;
+mod first_media;
 mod key_frame;
 mod media;
 mod negotiate;

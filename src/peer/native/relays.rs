@@ -4,7 +4,7 @@
 //! therefore told the address of a UDP server that does not exist, and [`divert`](super::divert) carries what it sends
 //! there. The stack also says nothing of a server that refuses or is silent; this remembers why, per URL.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -31,6 +31,8 @@ pub(super) struct Relays {
     trust: Option<Trust>,
     /// What became of each of `relays`.
     states: Mutex<Vec<State>>,
+    /// The addresses of the peer's own sockets.
+    sockets: Mutex<Vec<SocketAddr>>,
 }
 
 /// A TURN server.
@@ -84,20 +86,31 @@ impl Relays {
             servers.push(ice_server(server, urls)?);
         }
         let tls = relays.iter().any(|relay| relay.url.transport == Transport::Tls);
-        let trust = (tls || relays.iter().any(|relay| relay.url.transport == Transport::Tcp))
-            .then(|| Trust::new(ice.ca.as_deref().map(Path::new)));
-        let trust = match trust {
-            Some(Err(error)) if tls => return Err(error.to_string()),
-            Some(trust) => trust.ok(),
-            None => None,
-        };
+        let trust = tls.then(|| trust(ice.ca.as_deref())).transpose()?;
         let states = Mutex::new(vec![State::default(); relays.len()]);
-        Ok(Self { servers, relays, trust, states })
+        Ok(Self { servers, relays, trust, states, sockets: Mutex::default() })
     }
 
     /// The servers as the stack is told of them.
     pub(super) fn servers(&self) -> Vec<RTCIceServer> {
         self.servers.clone()
+    }
+
+    /// Whether there is no TURN server.
+    pub(super) fn is_empty(&self) -> bool {
+        self.relays.is_empty()
+    }
+
+    /// Notes the address of a socket of the peer.
+    pub(super) fn add_socket(&self, address: SocketAddr) {
+        if let Ok(mut sockets) = self.sockets.lock() {
+            sockets.push(address);
+        }
+    }
+
+    /// Whether what comes to this address comes to a socket of the peer, rather than to a relay.
+    pub(super) fn is_socket(&self, address: SocketAddr) -> bool {
+        self.sockets.lock().is_ok_and(|sockets| sockets.contains(&address))
     }
 
     /// The index of the server that a datagram to this address is diverted to.
@@ -130,7 +143,12 @@ impl Relays {
             let IceUrl { transport, host: name, port, .. } = &self.relays[index].url;
             if *transport == Transport::Udp && host == format!("{name}:{port}") {
                 match &found {
-                    Ok(addresses) => state.addresses.clone_from(addresses),
+                    Ok(addresses) => {
+                        state.addresses.clone_from(addresses);
+                        if !addresses.iter().any(SocketAddr::is_ipv4) {
+                            state.fault = Some(format!("{name} has no IPv4 address, and native peers use no other"));
+                        }
+                    }
                     Err(error) => state.fault = Some(format!("the host name {name} has no address: {error}")),
                 }
             }
@@ -149,11 +167,10 @@ impl Relays {
     }
 
     async fn try_connect(&self, url: &IceUrl, from: IpAddr) -> Result<Box<dyn Stream>, ClientError> {
-        let Some(trust) = &self.trust else { return Err(ClientError::Internal("nobody to trust".into())) };
         let mut last = ClientError::Internal("the resolver gives no address".into());
         for address in resolve(url, DEADLINE).await? {
             // The stream leaves from where the socket is that it stands for, where that is possible.
-            match connect_stream(&Machine, url, address, Some(from), trust, DEADLINE).await.1 {
+            match connect_stream(&Machine, url, address, Some(from), self.trust.as_ref(), DEADLINE).await.1 {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }
@@ -239,6 +256,18 @@ impl Relays {
             change(state);
         }
     }
+}
+
+/// Whom to trust, for all peers of the process: reading the machine's CAs takes longer than making a peer.
+fn trust(ca: Option<&str>) -> Result<Trust, String> {
+    static KNOWN: Mutex<BTreeMap<Option<String>, Trust>> = Mutex::new(BTreeMap::new());
+    let Ok(mut known) = KNOWN.lock() else { return Err("another peer failed to read the CAs".into()) };
+    if let Some(trust) = known.get(&ca.map(str::to_owned)) {
+        return Ok(trust.clone());
+    }
+    let trust = Trust::new(ca.map(Path::new)).map_err(|error| error.to_string())?;
+    known.insert(ca.map(str::to_owned), trust.clone());
+    Ok(trust)
 }
 
 fn ice_server(server: &IceServer, urls: Vec<String>) -> Result<RTCIceServer, String> {
@@ -341,6 +370,7 @@ mod tests {
         );
         let found =
             relays.resolve("::1:1000", async |host| Ok(vec![host.parse::<SocketAddr>().unwrap()])).await.unwrap();
+        assert!(relays.faults()[0].contains("no IPv4 address"), "{:?}", relays.faults());
         assert_eq!(found, ["[::1]:1000".parse::<SocketAddr>().unwrap()]);
     }
 

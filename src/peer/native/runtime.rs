@@ -60,7 +60,9 @@ impl Runtime for HarnessRuntime {
             debug!(%error, "socket buffers keep their default size");
         }
         let inner = TokioRuntime.wrap_udp_socket(socket)?;
-        let diverter = Diverter::new(Arc::clone(&self.relays), inner.local_addr()?.ip());
+        let address = inner.local_addr()?;
+        self.relays.add_socket(address);
+        let diverter = Diverter::new(Arc::clone(&self.relays), address.ip());
         let (wire, relays) = (Arc::clone(&self.wire), Arc::clone(&self.relays));
         Ok(Arc::new(ObservedSocket { inner, wire, relays, diverter, dtls_read: AtomicBool::new(false) }))
     }

@@ -62,12 +62,13 @@ pub struct Allocation {
 }
 
 impl Client {
-    /// Connects to one address of a server. `deadline` is for TCP, for TLS, and later for each request.
+    /// Connects to one address of a server. `deadline` is for TCP, for TLS, and later for each request. TLS needs somebody
+    /// to trust.
     pub async fn connect(
         url: &IceUrl,
         address: SocketAddr,
         credentials: Option<Credentials>,
-        trust: &Trust,
+        trust: Option<&Trust>,
         deadline: Duration,
     ) -> (Steps, Result<Self, ClientError>) {
         let (steps, connection) = Connection::open(url, address, trust, deadline).await;

@@ -27,8 +27,8 @@ pub struct Options {
     pub urls: Vec<IceUrl>,
     /// Who asks for allocations; `turn:` and `turns:` URLs need it.
     pub credentials: Option<Credentials>,
-    /// Whom to trust.
-    pub trust: Trust,
+    /// Whom to trust; `turns:` and `stuns:` URLs need it.
+    pub trust: Option<Trust>,
     /// How long the paced stream, and the allocations at a rate, last.
     pub duration: Duration,
     /// How often to allocate; `None`: no such measurement.

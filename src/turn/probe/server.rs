@@ -121,7 +121,7 @@ impl Probe<'_> {
     /// Another connection to the server.
     pub(super) async fn connect(&self, address: SocketAddr) -> (Steps, Result<Client, ClientError>) {
         let credentials = self.options.credentials.clone();
-        Client::connect(self.url, address, credentials, &self.options.trust, DEADLINE).await
+        Client::connect(self.url, address, credentials, self.options.trust.as_ref(), DEADLINE).await
     }
 
     pub(super) fn fail(&mut self, step: Step, error: &ClientError) {
