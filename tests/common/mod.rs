@@ -33,7 +33,8 @@ impl Lab {
     /// A command of the binary under test.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
-        command.args(arguments).env("CI", "true").env("NO_COLOR", "1").env_remove("GITHUB_ACTIONS");
+        command.args(arguments).env("CI", "true").env("NO_COLOR", "1");
+        command.env_remove("GITHUB_ACTIONS").env_remove("GITHUB_STEP_SUMMARY");
         command.current_dir(self.dir.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
