@@ -8,7 +8,7 @@ mod common;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use common::{Lab, text, wait_until};
+use common::{Lab, NOISE_ALLOWED, text, wait_until};
 
 const CALL: &str = "schema = 1\nname = \"capture\"\n[load]\nhold = \"1s\"\n[media]\nvideo = \"none\"\naudio = \"none\"\n[[peers]]\ncount = 2\n";
 
@@ -18,7 +18,7 @@ fn connection_time_agrees_with_a_packet_capture() {
     let scenario = lab.scenario("capture", CALL);
     let file = lab.dir.path().join("run.pcap");
     let mut capture = capture(&file);
-    let run = lab.run_calmly(&scenario, &[]);
+    let run = lab.run(&scenario, &NOISE_ALLOWED);
     let pid = capture.id().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
     capture.wait().expect("tcpdump ends");

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Lab, repository};
+use common::{Lab, repository, text};
 
 #[test]
 fn two_simulated_peers_connect_and_every_file_of_the_record_is_written() {
@@ -59,4 +59,16 @@ fn the_plan_of_a_run_can_be_run_again() {
     again.assert_code(0);
     let read = |run: &common::Run| std::fs::read_to_string(run.record.as_ref().unwrap().join("plan.toml")).unwrap();
     assert_eq!(read(&first), read(&again));
+}
+
+#[test]
+fn the_summary_is_appended_to_that_of_the_workflow_step() {
+    let lab = Lab::new();
+    let (scenario, summary) = (repository("scenarios/smoke.toml"), lab.dir.path().join("step.md"));
+    std::fs::write(&summary, "# An earlier step\n").unwrap();
+    let status = lab.command(&["run", text(&scenario)]).env("GITHUB_STEP_SUMMARY", &summary).status().unwrap();
+    assert!(status.code().is_some_and(|code| code == 0 || code == 3), "{status}");
+    let written = std::fs::read_to_string(&summary).unwrap();
+    assert!(written.starts_with("# An earlier step\n"), "{written}");
+    assert!(written.contains("smoke") && written.contains("connection_time_ms"), "{written}");
 }

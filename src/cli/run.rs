@@ -1,5 +1,6 @@
 //! `harness run`: run a scenario and judge it.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -86,6 +87,14 @@ fn conclude(finished: &Finished, json: Option<&Path>, style: Style, quiet: bool)
         if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
             eprint!("{}", report::github_annotations(record, &judgement));
         }
+    }
+    if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").map(PathBuf::from)
+        && let Err(error) = Format::Md
+            .render(record, &judgement)
+            .map_err(io::Error::other)
+            .and_then(|text| File::options().append(true).create(true).open(&path)?.write_all(text.as_bytes()))
+    {
+        eprintln!("warning: {}: {error}", path.display());
     }
     exit
 }

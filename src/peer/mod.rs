@@ -15,7 +15,7 @@ use self::browser::BrowserPool;
 use self::external::ExternalPeer;
 use self::native::NativePeer;
 use crate::plan::{CallPlan, Engine, GroupPlan, Plan, Role};
-use crate::record::{Failure, Lateness, PeerRecorder, Phase};
+use crate::record::{Failure, Lateness, MediaKind, MediaReport, PeerRecorder, Phase};
 use crate::signaling::Endpoint;
 
 /// One end of one call, of any kind.
@@ -74,6 +74,28 @@ impl PeerContext {
     pub fn failure(&self, phase: Phase, reason: impl Into<String>) -> Failure {
         let (peer, call) = (self.recorder.peer().to_owned(), self.recorder.call().to_owned());
         Failure { peer, call, phase, reason: reason.into() }
+    }
+
+    /// What this peer received of a stream of which nothing is known yet: it counts as not verified.
+    fn media_report(&self, kind: MediaKind, codec: &str) -> MediaReport {
+        MediaReport {
+            peer: self.recorder.peer().to_owned(),
+            call: self.recorder.call().to_owned(),
+            kind,
+            codec: codec.to_owned(),
+            verified: false,
+            detail: String::new(),
+            packets: 0,
+            packets_lost: None,
+            frames: 0,
+            frames_intact: 0,
+            frames_sent: None,
+            width: None,
+            height: None,
+            rate: None,
+            pli_count: None,
+            nack_count: None,
+        }
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Event {
 pub enum EventKind {
     /// The first event: what was going to be done, and where.
     RunStarted(Box<RunStarted>),
+    /// What is known of the environment only after the start, such as the versions of the browsers, by name.
+    Environment(BTreeMap<String, String>),
     /// A peer passed an instant of its call.
     Mark {
         /// The peer.

@@ -96,6 +96,11 @@ impl Record {
         self.duration_us = self.duration_us.max(at_us);
         match &event.kind {
             EventKind::RunStarted(run) => self.begin(run),
+            EventKind::Environment(known) => {
+                if let Some(run) = &mut self.run {
+                    run.environment.extend(known.clone());
+                }
+            }
             EventKind::Mark { peer, call, mark } => self.mark(at_us, peer, call, *mark),
             EventKind::Sample { metric, value, call, peer } => self.sample(*metric, *value, call, peer.as_deref()),
             EventKind::Tally(report) => self.tally(report),

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::phases;
 use super::traffic::Traffic;
 use crate::peer::{Engines, Peer, PeerContext, Sent, Snapshot};
-use crate::plan::{CallPlan, Engine, Plan, Role};
+use crate::plan::{CallPlan, Plan, Role};
 use crate::record::{EventKind, Failure, Mark, Metric, PeerRecorder, Phase, Recorder};
 use crate::signaling::Endpoint;
 
@@ -214,24 +214,13 @@ fn context(stage: &Stage, call: &Arc<CallPlan>, role: Role) -> PeerContext {
         Role::Offerer => &call.offerer,
         Role::Answerer => &call.answerer,
     };
-    let group = stage.plan.group(&peer.group).cloned().unwrap_or_else(|| unknown_group(&peer.group));
+    let group = stage.plan.group(&peer.group).expect("`plan::check` refuses a call of a group that is not there");
     PeerContext {
         plan: Arc::clone(&stage.plan),
-        group: Arc::new(group),
+        group: Arc::new(group.clone()),
         call: Arc::clone(call),
         role,
         signaling: Arc::clone(&stage.endpoint),
         recorder: stage.recorder.for_peer(&peer.id, &call.id),
-    }
-}
-
-/// Only a plan that was edited by hand can name a group that it lacks; `run` refuses it before a call begins.
-fn unknown_group(name: &str) -> crate::plan::GroupPlan {
-    crate::plan::GroupPlan {
-        name: name.into(),
-        engine: Engine::External,
-        optional: false,
-        direction: Default::default(),
-        browser: None,
     }
 }

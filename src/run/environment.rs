@@ -2,6 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::peer::browser::BrowserInfo;
+
+/// The version of the stack of native peers, as `Cargo.toml` pins it.
+const WEBRTC: &str = "0.21.1";
+
 /// What is known of the machine, by name. What it does not tell is absent.
 pub(super) fn describe() -> BTreeMap<String, String> {
     let mut environment = BTreeMap::new();
@@ -12,7 +17,7 @@ pub(super) fn describe() -> BTreeMap<String, String> {
     };
     let uname = rustix::system::uname();
     put("harness", Some(env!("CARGO_PKG_VERSION").into()));
-    put("webrtc", Some("0.21.1".into()));
+    put("webrtc", Some(WEBRTC.into()));
     put("host", hostname::get().ok().and_then(|name| name.into_string().ok()));
     put("os", os_release());
     put("kernel", Some(format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy())));
@@ -20,6 +25,19 @@ pub(super) fn describe() -> BTreeMap<String, String> {
     put("cores", std::thread::available_parallelism().ok().map(|cores| cores.to_string()));
     put("cpu", cpu_model());
     put("memory_bytes", memory_bytes());
+    environment
+}
+
+/// The versions of the browsers and drivers that are there.
+pub(super) fn browsers<'a>(found: impl Iterator<Item = &'a BrowserInfo>) -> BTreeMap<String, String> {
+    let mut environment = BTreeMap::new();
+    for browser in found {
+        let name = browser.engine.name();
+        environment.insert(name.to_owned(), browser.browser_version.clone());
+        if let Some(version) = &browser.driver_version {
+            environment.insert(format!("{name}_driver"), version.clone());
+        }
+    }
     environment
 }
 
@@ -39,4 +57,15 @@ fn memory_bytes() -> Option<String> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let kilobytes: u64 = text.lines().next()?.split_whitespace().nth(1)?.parse().ok()?;
     Some((kilobytes * 1024).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::WEBRTC;
+
+    #[test]
+    fn the_version_of_the_stack_is_the_pinned_one() {
+        let manifest = include_str!("../../Cargo.toml");
+        assert!(manifest.lines().any(|line| line == format!("webrtc = \"={WEBRTC}\"")));
+    }
 }

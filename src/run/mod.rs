@@ -127,6 +127,7 @@ async fn perform(
             return Ok(());
         }
     };
+    recorder.record(EventKind::Environment(environment::browsers(prepared.values().flatten())));
     let calls = admit(&plan, &prepared, recorder);
 
     let traffic = Traffic::default();

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
+use nix::net::if_::InterfaceFlags;
 use serde_json::{Map, Value, json};
 use zip::write::SimpleFileOptions;
 
@@ -52,6 +54,16 @@ pub(crate) fn has_route() -> bool {
         .any(|(local, remote)| UdpSocket::bind(local).and_then(|socket| socket.connect(remote)).is_ok())
 }
 
+/// Whether loopback is the machine's only network: Chromium then takes no address at all unless told otherwise, a routed
+/// one on the loopback interface included.
+fn has_only_loopback() -> bool {
+    let is_network = |interface: InterfaceAddress| {
+        let has_address = interface.address.is_some_and(|address| address.as_sockaddr_in().is_some());
+        has_address && !interface.flags.contains(InterfaceFlags::IFF_LOOPBACK)
+    };
+    getifaddrs().is_ok_and(|mut interfaces| !interfaces.any(is_network))
+}
+
 fn chromium(endpoint: &Endpoint) -> Map<String, Value> {
     let mut args: Vec<String> = [
         "--headless",
@@ -78,8 +90,7 @@ fn chromium(endpoint: &Endpoint) -> Map<String, Value> {
     ]
     .map(String::from)
     .into();
-    if !has_route() {
-        // On a machine without a network the loopback address is the only one.
+    if has_only_loopback() {
         args.push("--allow-loopback-in-peer-connection".into());
     }
     if let Some(pin) = endpoint.spki_sha256 {

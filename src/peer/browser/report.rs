@@ -69,7 +69,7 @@ pub(super) fn report(peer: &BrowserPeer, sent: Option<&Sent>) {
 }
 
 fn rtp_report(peer: &BrowserPeer, kind: MediaKind, sent: Option<&Sent>) -> MediaReport {
-    let mut report = blank(peer, kind);
+    let mut report = peer.context.media_report(kind, "");
     let (name, first) = match kind {
         MediaKind::Audio => ("audio", peer.instants.first_rtp),
         _ => ("video", peer.instants.first_frame),
@@ -112,8 +112,7 @@ fn rtp_report(peer: &BrowserPeer, kind: MediaKind, sent: Option<&Sent>) -> Media
 }
 
 fn echo_report(peer: &BrowserPeer) -> MediaReport {
-    let mut report = blank(peer, MediaKind::DataEcho);
-    report.codec = "echo".into();
+    let mut report = peer.context.media_report(MediaKind::DataEcho, "echo");
     let Some(echo) = &peer.data.echo else {
         report.detail = "the channel was never opened".into();
         return report;
@@ -138,8 +137,7 @@ fn echo_report(peer: &BrowserPeer) -> MediaReport {
 }
 
 fn bulk_report(peer: &BrowserPeer, sent: Option<&Sent>) -> MediaReport {
-    let mut report = blank(peer, MediaKind::DataBulk);
-    report.codec = "bulk".into();
+    let mut report = peer.context.media_report(MediaKind::DataBulk, "bulk");
     let Some(bulk) = &peer.data.bulk else {
         report.detail = "the channel was never opened".into();
         return report;
@@ -204,26 +202,4 @@ fn bulk_is_reliable(peer: &BrowserPeer) -> bool {
 fn judge(report: &mut MediaReport, judged: Result<String, String>) {
     report.verified = judged.is_ok();
     report.detail = judged.unwrap_or_else(|reason| reason);
-}
-
-/// A report of a stream of which nothing is known; it counts as not verified.
-fn blank(peer: &BrowserPeer, kind: MediaKind) -> MediaReport {
-    MediaReport {
-        peer: peer.context.recorder.peer().to_owned(),
-        call: peer.context.recorder.call().to_owned(),
-        kind,
-        codec: String::new(),
-        verified: false,
-        detail: String::new(),
-        packets: 0,
-        packets_lost: None,
-        frames: 0,
-        frames_intact: 0,
-        frames_sent: None,
-        width: None,
-        height: None,
-        rate: None,
-        pli_count: None,
-        nack_count: None,
-    }
 }

@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelInit};
 use webrtc::peer_connection::PeerConnection;
 
-use super::media::blank_report;
 use super::state::Tracker;
 use crate::media::data::{BulkReceiver, BulkSender, EchoMessage, EchoSender};
 use crate::peer::{PeerContext, Sent};
@@ -123,7 +122,7 @@ impl DataTasks {
     }
 
     fn echo_report(&self) -> MediaReport {
-        let mut report = blank_report(&self.context, MediaKind::DataEcho, ECHO);
+        let mut report = self.context.media_report(MediaKind::DataEcho, ECHO);
         if self.context.role == Role::Answerer {
             let echoed = self.shared.echoed.load(Ordering::Relaxed);
             (report.packets, report.frames, report.frames_intact) = (echoed, echoed, echoed);
@@ -146,7 +145,7 @@ impl DataTasks {
     }
 
     fn bulk_report(&self, reliable: bool, sent: Option<&Sent>) -> MediaReport {
-        let mut report = blank_report(&self.context, MediaKind::DataBulk, BULK);
+        let mut report = self.context.media_report(MediaKind::DataBulk, BULK);
         let bulk = lock(&self.shared.bulk);
         let Some(seen) = bulk.as_ref().map(BulkReceiver::report) else {
             report.detail = "the channel did not open".into();

@@ -272,7 +272,7 @@ impl MediaTasks {
     fn video_report(&self, sent: Option<&Sent>) -> MediaReport {
         let recorder = &self.context.recorder;
         let codec = self.media().video.as_ref().map_or(VideoCodec::Vp8, |video| video.codec);
-        let mut report = self.blank(MediaKind::Video, codec.mime_type());
+        let mut report = self.context.media_report(MediaKind::Video, codec.mime_type());
         let mut receiver = lock(&self.received.video);
         let Some(receiver) = receiver.as_mut() else {
             report.detail = "no video track arrived".into();
@@ -303,7 +303,7 @@ impl MediaTasks {
 
     fn audio_report(&self, sent: Option<&Sent>) -> MediaReport {
         let recorder = &self.context.recorder;
-        let mut report = self.blank(MediaKind::Audio, "audio/opus");
+        let mut report = self.context.media_report(MediaKind::Audio, "audio/opus");
         let receiver = lock(&self.received.audio);
         let Some(receiver) = receiver.as_ref() else {
             report.detail = "no audio track arrived".into();
@@ -346,10 +346,6 @@ impl MediaTasks {
         self.context.plan.media_of(&self.context.call)
     }
 
-    fn blank(&self, kind: MediaKind, codec: &str) -> MediaReport {
-        blank_report(&self.context, kind, codec)
-    }
-
     fn other_is_native(&self) -> bool {
         let other = match self.context.role {
             Role::Offerer => &self.context.call.answerer,
@@ -363,28 +359,6 @@ impl MediaTasks {
 /// for the gates to judge, over `frame_integrity_ratio` and `packet_loss_ratio`.
 fn enough(intact: u64, of: u64) -> bool {
     intact > 0 && intact * 10 >= of * 9
-}
-
-/// A report of nothing received.
-pub(super) fn blank_report(context: &PeerContext, kind: MediaKind, codec: &str) -> MediaReport {
-    MediaReport {
-        peer: context.recorder.peer().to_owned(),
-        call: context.recorder.call().to_owned(),
-        kind,
-        codec: codec.to_owned(),
-        verified: false,
-        detail: String::new(),
-        packets: 0,
-        packets_lost: None,
-        frames: 0,
-        frames_intact: 0,
-        frames_sent: None,
-        width: None,
-        height: None,
-        rate: None,
-        pli_count: None,
-        nack_count: None,
-    }
 }
 
 async fn read(track: &Arc<dyn TrackRemote>, kind: RtpCodecKind, received: &Received, tracker: &Tracker) {
