@@ -50,7 +50,7 @@ async fn the_certificate_is_one_that_the_client_trusts() {
     let directory = tempfile::tempdir().unwrap();
     let ca = directory.path().join("ca.pem");
     std::fs::write(&ca, settings.identity.as_ref().unwrap().ca_pem().unwrap()).unwrap();
-    let server = start(settings, Arc::new(Machine)).unwrap();
+    let server = start(settings).unwrap();
     let ca = ca.to_str().unwrap();
     relays_everything(&server, &["-y", "-t", "-S", "-E", ca], &["-u", "alice", "-w", "a secret"]).await;
 }
@@ -77,7 +77,7 @@ async fn a_client_learns_its_address() {
 async fn a_client_finds_out_that_it_has_no_nat() {
     let mut settings = Settings { addresses: vec![LOOPBACK, LOOPBACK_2], ..settings() };
     settings.udp_ports = vec![0, 0];
-    let server = start(settings, Arc::new(Machine)).unwrap();
+    let server = start(settings).unwrap();
     let port = server.addresses().udp[0].port().to_string();
     for padding in [&[][..], &["-P"]] {
         let arguments = [&["-m", "-f", "-p", &port][..], padding, &["127.0.0.1"]].concat();

@@ -122,7 +122,7 @@ async fn a_relay_port_that_was_given_back_is_there_at_once() {
     let mut settings = settings();
     let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     settings.config.relay_ports = port..=port;
-    let server = start(settings, Arc::new(Machine)).unwrap();
+    let server = start(settings).unwrap();
     let mut user = User::new(&server).await;
     for _ in 0..50 {
         assert_eq!(user.allocate().await.unwrap().port(), port);
@@ -135,7 +135,7 @@ async fn a_relay_port_that_was_given_back_is_there_at_once() {
 async fn an_allocation_ends_in_time_without_a_packet() {
     let mut settings = settings();
     settings.config.lifetimes.allocation = Duration::from_secs(1);
-    let server = start(settings, Arc::new(Machine)).unwrap();
+    let server = start(settings).unwrap();
     let relay = User::new(&server).await.allocate().await.unwrap();
     assert!(UdpSocket::bind(relay).is_err());
     eventually("the end of the allocation", || server.counters().allocations == 0).await;
@@ -169,7 +169,7 @@ async fn a_fresh_relay_port_carries_the_first_packet() {
 async fn there_are_only_so_many_streams() {
     let mut settings = settings();
     settings.streams = 2;
-    let server = start(settings, Arc::new(Machine)).unwrap();
+    let server = start(settings).unwrap();
     let tcp = server.addresses().tcp[0];
     let connect = || async { TcpStream::connect(tcp).await.unwrap() };
     let (first, mut second, mut third) = (connect().await, connect().await, connect().await);
@@ -231,14 +231,14 @@ async fn a_port_that_is_taken_and_a_missing_certificate_are_told() {
     assert!(error.starts_with(&format!("cannot listen at {taken}: ")), "{error}");
     drop(holder);
     settings.identity = None;
-    assert_eq!(start(settings, Arc::new(Machine)).unwrap_err().to_string(), "TURN over TLS needs a certificate");
+    assert_eq!(start(settings).unwrap_err().to_string(), "TURN over TLS needs a certificate");
 }
 
 #[tokio::test]
 async fn nothing_secret_is_in_the_debug_output_of_a_server() {
     let settings = settings();
     let printed = format!("{settings:?}");
-    let server = start(settings, Arc::new(Machine)).unwrap();
+    let server = start(settings).unwrap();
     User::new(&server).await.allocate().await.unwrap();
     let printed = format!("{printed} {server:?}");
     assert!(!printed.contains("a secret") && !printed.contains("north"), "{printed}");
