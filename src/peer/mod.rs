@@ -6,6 +6,7 @@
 pub mod browser;
 mod external;
 mod native;
+pub mod network;
 
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ use async_trait::async_trait;
 use self::browser::BrowserPool;
 use self::external::ExternalPeer;
 use self::native::NativePeer;
-use crate::plan::{CallPlan, Engine, GroupPlan, Plan, Role};
+use self::network::PeerNetwork;
+use crate::plan::{CallPlan, Engine, GroupPlan, IceTransportPolicy, Plan, Role};
 use crate::record::{Failure, Lateness, MediaKind, MediaReport, PeerRecorder, Phase};
 use crate::signaling::Endpoint;
 
@@ -63,6 +65,8 @@ pub struct PeerContext {
     pub call: Arc<CallPlan>,
     /// Which end of the call it is.
     pub role: Role,
+    /// Where it is on the network, with its STUN and TURN servers.
+    pub network: PeerNetwork,
     /// Where the signaling server is, and whom to trust there.
     pub signaling: Arc<Endpoint>,
     /// Where to report.
@@ -70,6 +74,11 @@ pub struct PeerContext {
 }
 
 impl PeerContext {
+    /// Which candidates its call may use.
+    pub fn ice_policy(&self) -> IceTransportPolicy {
+        self.plan.ice.policy
+    }
+
     /// A failure of this peer.
     pub fn failure(&self, phase: Phase, reason: impl Into<String>) -> Failure {
         let (peer, call) = (self.recorder.peer().to_owned(), self.recorder.call().to_owned());

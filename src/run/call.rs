@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::phases;
 use super::traffic::Traffic;
+use crate::peer::network::{IceServers, PeerHost, PeerNetwork};
 use crate::peer::{Engines, Peer, PeerContext, Sent, Snapshot};
 use crate::plan::{CallPlan, Plan, Role};
 use crate::record::{EventKind, Failure, Mark, Metric, PeerRecorder, Phase, Recorder};
@@ -21,6 +22,7 @@ pub(super) struct Stage {
     pub(super) plan: Arc<Plan>,
     pub(super) engines: Engines,
     pub(super) endpoint: Arc<Endpoint>,
+    pub(super) ice: Arc<IceServers>,
     pub(super) recorder: Recorder,
     pub(super) traffic: Traffic,
     /// The instant from which the plan's start times count.
@@ -220,6 +222,7 @@ fn context(stage: &Stage, call: &Arc<CallPlan>, role: Role) -> PeerContext {
         group: Arc::new(group.clone()),
         call: Arc::clone(call),
         role,
+        network: PeerNetwork { host: PeerHost::Machine, ice: Arc::clone(&stage.ice) },
         signaling: Arc::clone(&stage.endpoint),
         recorder: stage.recorder.for_peer(&peer.id, &call.id),
     }

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::peer::Engines;
 use crate::peer::browser::{BrowserInfo, BrowserPool, Unavailable};
+use crate::peer::network::IceServers;
 use crate::plan::{CallPlan, Plan};
 use crate::record::{
     EventKind, Health, Interval, Outcome, Record, Recorder, RunDirectory, RunStarted, Skip, WriteError, Writer,
@@ -118,6 +119,7 @@ async fn perform(
     let endpoint = Arc::new(endpoint);
     let mut health = Health::start();
 
+    let ice = Arc::new(IceServers::of_plan(&plan.ice)?);
     let executable = std::env::current_exe().map_err(|error| format!("this program's own path: {error}"))?;
     let browsers = BrowserPool::new(executable);
     let prepared = tokio::select! {
@@ -136,6 +138,7 @@ async fn perform(
     let stage = Arc::new(Stage {
         engines: Engines { send_lateness: health.send_lateness(), browsers },
         endpoint,
+        ice,
         recorder: recorder.clone(),
         traffic: traffic.clone(),
         load_start: Instant::now() + RUN_UP,

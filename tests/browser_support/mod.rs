@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use harness::peer::browser::{BrowserPool, pages};
+use harness::peer::network::{PeerHost, PeerNetwork};
 use harness::peer::{Peer, PeerContext, Sent};
 use harness::plan::{
     BrowserPlan, BrowserSource, BulkPlan, CallPlan, DataPlan, Deadlines, Engine, GroupPlan, HealthLimits, IcePlan,
@@ -125,6 +126,7 @@ pub async fn create(pool: &BrowserPool, plan: &Plan, endpoint: &Endpoint) -> Cal
             recorder: recorder.for_peer(&peer.id, &call.id),
             plan: plan.clone(),
             signaling: signaling.clone(),
+            network: PeerNetwork { host: PeerHost::Machine, ice: Arc::default() },
             call,
             role,
         }

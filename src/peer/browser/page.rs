@@ -136,22 +136,22 @@ pub(super) fn config(context: &PeerContext) -> Result<Value, String> {
     });
     let firefox = other_group(context).is_some_and(|other| other.engine == Engine::Firefox);
     let source = group.browser.as_ref().map_or_else(BrowserSource::default, |browser| browser.source);
-    let servers = plan.ice.servers.iter().map(|server| {
+    let servers = context.network.ice.servers.iter().map(|server| {
         let mut dictionary = json!({"urls": server.urls});
         if let Some(username) = &server.username {
             dictionary["username"] = json!(username);
         }
         if let Some(credential) = &server.credential {
-            dictionary["credential"] = json!(secret(credential)?);
+            dictionary["credential"] = json!(credential.expose());
         }
-        Ok(dictionary)
+        dictionary
     });
     Ok(json!({
         "url": signaling.url,
         "room": call.room,
         "role": role,
-        "ice_servers": servers.collect::<Result<Vec<_>, String>>()?,
-        "ice_policy": match plan.ice.policy {
+        "ice_servers": servers.collect::<Vec<_>>(),
+        "ice_policy": match context.ice_policy() {
             IceTransportPolicy::All => "all",
             IceTransportPolicy::Relay => "relay",
         },
@@ -161,14 +161,4 @@ pub(super) fn config(context: &PeerContext) -> Result<Value, String> {
         "video": video,
         "data": plan.media_of(call).data,
     }))
-}
-
-/// The text itself, or the variable of the environment that a `${NAME}` names.
-fn secret(text: &str) -> Result<String, String> {
-    match text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
-        Some(name) => std::env::var(name).map_err(|_| {
-            format!("the environment has no variable {name}, which a TURN password of the scenario names")
-        }),
-        None => Ok(text.to_owned()),
-    }
 }

@@ -20,6 +20,7 @@ use super::first_media::FirstMedia;
 use super::key_frame::{KeyFrameRequests, KeyFrameWatch};
 use super::relays::Relays;
 use super::runtime::HarnessRuntime;
+use crate::peer::network::PeerHost;
 use crate::plan::{IceTransportPolicy, MediaPlan, VideoCodec};
 
 /// The stack's default waits 200 ms between checks, and so before the first.
@@ -31,9 +32,10 @@ const MAX_CHECKS: u16 = 70;
 /// Unsent data-channel bytes after which `send` waits; the stack's default is no limit.
 const DATA_SEND_BUFFER: usize = 2 << 20;
 
-/// A new connection that listens on the machine's addresses and reports to `handler`.
+/// A new connection that listens on the addresses of its host and reports to `handler`.
 pub(super) async fn connect(
     policy: IceTransportPolicy,
+    host: &PeerHost,
     relays: &Arc<Relays>,
     media: &MediaPlan,
     runtime: HarnessRuntime,
@@ -54,7 +56,10 @@ pub(super) async fn connect(
         false => registry.with(FirstMedia::SLOT, FirstMedia::new(Arc::clone(relays))),
     };
 
-    let addresses = host_addresses();
+    let addresses = match host {
+        PeerHost::Machine => host_addresses(),
+        PeerHost::Modelled(host) => host.addresses().iter().map(|address| SocketAddr::new(*address, 0)).collect(),
+    };
     let settings = SettingEngineBuilder::new()
         .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(MAX_CHECKS))
         // The waits before a pair of a lesser type is accepted would be measured as if the network had caused them.

@@ -167,7 +167,8 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::plan::{IcePlan, IceServer};
+    use crate::lab::place::Machine;
+    use crate::peer::network::{IceServer, IceServers};
 
     const SERVER: &str = "240.0.0.1:3478";
 
@@ -175,9 +176,9 @@ mod tests {
         let server = IceServer {
             urls: vec![format!("turn:127.0.0.1:{port}?transport=tcp")],
             username: Some("u".into()),
-            credential: Some("${PATH}".into()),
+            credential: Some("p".into()),
         };
-        let relays = Relays::new(&IcePlan { servers: vec![server], ..IcePlan::default() }).unwrap();
+        let relays = Relays::new(&IceServers::new(vec![server], None), Arc::new(Machine)).unwrap();
         Diverter::new(Arc::new(relays), [127, 0, 0, 1].into())
     }
 

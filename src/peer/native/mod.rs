@@ -8,6 +8,7 @@ mod events;
 mod first_media;
 mod key_frame;
 mod media;
+mod modelled;
 mod negotiate;
 mod relays;
 mod runtime;
@@ -34,6 +35,7 @@ use self::relays::Relays;
 use self::runtime::HarnessRuntime;
 use self::state::{Expected, Tracker};
 use self::wire::Wire;
+use super::network::PeerNetwork;
 use super::{Peer, PeerContext, Sent, Snapshot};
 use crate::plan::Role;
 use crate::record::{Failure, Lateness, Mark, Metric, Phase};
@@ -70,13 +72,14 @@ impl NativePeer {
         let failure = |error: &dyn std::fmt::Display| {
             context.failure(Phase::Start, format!("the peer connection cannot be made: {error}"))
         };
-        let ice = &context.plan.ice;
-        let relays = Arc::new(Relays::new(ice).map_err(|error| failure(&error))?);
-        let runtime = HarnessRuntime::new(Arc::clone(&wire), Arc::clone(&relays), true);
+        let PeerNetwork { host, ice } = &context.network;
+        let relays = Arc::new(Relays::new(ice, host.place()).map_err(|error| failure(&error))?);
+        let runtime = HarnessRuntime::new(host.clone(), Arc::clone(&wire), Arc::clone(&relays), true);
         let media_plan = context.plan.media_of(&context.call);
-        let connection = connection::connect(ice.policy, &relays, media_plan, runtime, handler, key_frames.clone())
-            .await
-            .map_err(|error| failure(&error))?;
+        let connection =
+            connection::connect(context.ice_policy(), host, &relays, media_plan, runtime, handler, key_frames.clone())
+                .await
+                .map_err(|error| failure(&error))?;
         let media = MediaTasks::prepare(&context, &connection, tracker.clone(), key_frames, send_lateness)
             .await
             .map_err(|error| failure(&error))?;

@@ -4,17 +4,16 @@
 //! therefore told the address of a UDP server that does not exist, and [`divert`](super::divert) carries what it sends
 //! there. The stack also says nothing of a server that refuses or is silent; this remembers why, per URL.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rtc::peer_connection::transport::RTCIceServer;
 
-use crate::lab::place::{Machine, Stream};
-use crate::plan::{IcePlan, IceServer};
+use crate::lab::place::{Place, Stream};
+use crate::peer::network::{IceServer, IceServers};
 use crate::turn::client::{ClientError, IceUrl, Scheme, Transport, Trust, UrlError, connect_stream, resolve};
 
 /// How long each of resolving, TCP and TLS may take. The stack gives up on an allocation after about as long.
@@ -26,9 +25,11 @@ const PSEUDO_PORT: u16 = 3478;
 /// The servers of one peer.
 #[derive(Debug)]
 pub(super) struct Relays {
+    /// Where streams to servers begin.
+    place: Arc<dyn Place>,
     servers: Vec<RTCIceServer>,
     relays: Vec<Relay>,
-    trust: Option<Trust>,
+    trust: Option<Arc<Trust>>,
     /// What became of each of `relays`.
     states: Mutex<Vec<State>>,
     /// The addresses of the peer's own sockets.
@@ -63,7 +64,7 @@ impl Relays {
     /// # Errors
     ///
     /// One that a native peer cannot use at all; a password that the environment does not have; no CA to trust.
-    pub(super) fn new(ice: &IcePlan) -> Result<Self, String> {
+    pub(super) fn new(ice: &IceServers, place: Arc<dyn Place>) -> Result<Self, String> {
         let mut relays: Vec<Relay> = Vec::new();
         let mut servers = Vec::new();
         for server in &ice.servers {
@@ -83,12 +84,12 @@ impl Relays {
                     relays.push(Relay { url, told });
                 }
             }
-            servers.push(ice_server(server, urls)?);
+            servers.push(ice_server(server, urls));
         }
         let tls = relays.iter().any(|relay| relay.url.transport == Transport::Tls);
-        let trust = tls.then(|| trust(ice.ca.as_deref())).transpose()?;
+        let trust = tls.then(|| ice.trust()).transpose()?;
         let states = Mutex::new(vec![State::default(); relays.len()]);
-        Ok(Self { servers, relays, trust, states, sockets: Mutex::default() })
+        Ok(Self { place, servers, relays, trust, states, sockets: Mutex::default() })
     }
 
     /// The servers as the stack is told of them.
@@ -170,7 +171,7 @@ impl Relays {
         let mut last = ClientError::Internal("the resolver gives no address".into());
         for address in resolve(url, DEADLINE).await? {
             // The stream leaves from where the socket is that it stands for, where that is possible.
-            match connect_stream(&Machine, url, address, Some(from), self.trust.as_ref(), DEADLINE).await.1 {
+            match connect_stream(&*self.place, url, address, Some(from), self.trust.as_deref(), DEADLINE).await.1 {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }
@@ -258,30 +259,12 @@ impl Relays {
     }
 }
 
-/// Whom to trust, for all peers of the process: reading the machine's CAs takes longer than making a peer.
-fn trust(ca: Option<&str>) -> Result<Trust, String> {
-    static KNOWN: Mutex<BTreeMap<Option<String>, Trust>> = Mutex::new(BTreeMap::new());
-    let Ok(mut known) = KNOWN.lock() else { return Err("another peer failed to read the CAs".into()) };
-    if let Some(trust) = known.get(&ca.map(str::to_owned)) {
-        return Ok(trust.clone());
-    }
-    let trust = Trust::new(ca.map(Path::new)).map_err(|error| error.to_string())?;
-    known.insert(ca.map(str::to_owned), trust.clone());
-    Ok(trust)
-}
-
-fn ice_server(server: &IceServer, urls: Vec<String>) -> Result<RTCIceServer, String> {
-    Ok(RTCIceServer {
+fn ice_server(server: &IceServer, urls: Vec<String>) -> RTCIceServer {
+    RTCIceServer {
         urls,
         username: server.username.clone().unwrap_or_default(),
-        credential: server.credential.as_deref().map(secret).transpose()?.unwrap_or_default(),
-    })
-}
-
-/// The value of a credential, which a plan holds as `${VARIABLE}`.
-fn secret(reference: &str) -> Result<String, String> {
-    let name = reference.trim_start_matches("${").trim_end_matches('}');
-    std::env::var(name).map_err(|error| format!("the environment variable {name}: {error}"))
+        credential: server.credential.as_ref().map(|secret| secret.expose().to_owned()).unwrap_or_default(),
+    }
 }
 
 /// An address that no packet can have (240.0.0.0/4: RFC 1112, section 4).
@@ -323,11 +306,12 @@ fn error_code(datagram: &[u8]) -> Option<(u16, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::place::Machine;
 
-    fn plan(urls: &[&str]) -> IcePlan {
+    fn relays(urls: &[&str]) -> Result<Relays, String> {
         let urls = urls.iter().map(|url| (*url).to_owned()).collect();
-        let server = IceServer { urls, username: Some("u".into()), credential: Some("${PATH}".into()) };
-        IcePlan { servers: vec![server], ..IcePlan::default() }
+        let server = IceServer { urls, username: Some("u".into()), credential: Some("p".into()) };
+        Relays::new(&IceServers::new(vec![server], None), Arc::new(Machine))
     }
 
     fn response(kind: u8, code: u16) -> Vec<u8> {
@@ -339,7 +323,7 @@ mod tests {
 
     #[test]
     fn the_stack_is_told_of_udp_servers_that_do_not_exist() {
-        let relays = Relays::new(&plan(&["stun:a", "turn:a", "turn:a?transport=tcp"])).unwrap();
+        let relays = relays(&["stun:a", "turn:a", "turn:a?transport=tcp"]).unwrap();
         let told = &relays.servers()[0].urls;
         assert_eq!(told[..2], ["stun:a:3478", "turn:a:3478?transport=udp"]);
         assert_eq!(told[2], "turn:240.0.0.2:3478?transport=udp");
@@ -354,15 +338,15 @@ mod tests {
 
     #[test]
     fn a_server_that_cannot_be_used_is_an_error() {
-        let error = Relays::new(&plan(&["stuns:a"])).unwrap_err();
+        let error = relays(&["stuns:a"]).unwrap_err();
         assert!(error.contains("stuns:a:5349") && error.contains("write stun:"), "{error}");
-        let error = Relays::new(&plan(&["turns:a?transport=udp"])).unwrap_err();
+        let error = relays(&["turns:a?transport=udp"]).unwrap_err();
         assert!(error.contains("DTLS"), "{error}");
     }
 
     #[tokio::test]
     async fn the_stack_resolves_names_and_servers_that_do_not_exist() {
-        let relays = Relays::new(&plan(&["turn:[::1]:1000", "turn:a?transport=tcp"])).unwrap();
+        let relays = relays(&["turn:[::1]:1000", "turn:a?transport=tcp"]).unwrap();
         let found = relays.resolve("240.0.0.2:3478", async |_| panic!("no resolver is asked")).await.unwrap();
         assert_eq!(
             found,
@@ -376,7 +360,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_fault_is_named_with_its_url() {
-        let relays = Relays::new(&plan(&["turn:a:1", "turn:b:2", "turn:c:3", "turn:d:4?transport=tcp"])).unwrap();
+        let relays = relays(&["turn:a:1", "turn:b:2", "turn:c:3", "turn:d:4?transport=tcp"]).unwrap();
         for (host, ip) in [("a:1", "192.0.2.1:1"), ("b:2", "192.0.2.2:2")] {
             relays.resolve(host, async |_| Ok(vec![ip.parse().unwrap()])).await.unwrap();
         }
@@ -400,7 +384,7 @@ mod tests {
 
     #[test]
     fn the_first_401_and_a_stale_nonce_are_no_faults() {
-        let relays = Relays::new(&plan(&["turn:a?transport=tcp"])).unwrap();
+        let relays = relays(&["turn:a?transport=tcp"]).unwrap();
         let server = "240.0.0.1:3478".parse().unwrap();
         relays.received(server, &response(0x13, 401));
         relays.received(server, &response(0x18, 438));

@@ -23,8 +23,10 @@ use webrtc::runtime::{
 };
 
 use super::divert::Diverter;
+use super::modelled::ModelledSocket;
 use super::relays::Relays;
 use super::wire::{Wire, is_dtls, unwrapped};
+use crate::peer::network::PeerHost;
 
 /// The longest sleep of the stack's driver while its peer connects: the granularity of the phases that are measured.
 pub(crate) const CONNECTING_SLEEP: Duration = Duration::from_millis(5);
@@ -35,6 +37,7 @@ const SOCKET_BUFFER: usize = 4 << 20;
 /// Tokio, with the cap on sleeps while connecting, larger socket buffers, and a look at what crosses the wire.
 #[derive(Debug)]
 pub(super) struct HarnessRuntime {
+    host: PeerHost,
     wire: Arc<Wire>,
     relays: Arc<Relays>,
     cap_sleeps: bool,
@@ -42,8 +45,8 @@ pub(super) struct HarnessRuntime {
 
 impl HarnessRuntime {
     /// The runtime of one peer. `cap_sleeps` is false only for the test that watches for the upstream fix.
-    pub(super) fn new(wire: Arc<Wire>, relays: Arc<Relays>, cap_sleeps: bool) -> Self {
-        Self { wire, relays, cap_sleeps }
+    pub(super) fn new(host: PeerHost, wire: Arc<Wire>, relays: Arc<Relays>, cap_sleeps: bool) -> Self {
+        Self { host, wire, relays, cap_sleeps }
     }
 }
 
@@ -53,13 +56,10 @@ impl Runtime for HarnessRuntime {
     }
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        // A kernel that refuses leaves the default, which the health of the run shows as receive-buffer errors.
-        if let Err(error) = sockopt::set_socket_recv_buffer_size(&socket, SOCKET_BUFFER)
-            .and_then(|()| sockopt::set_socket_send_buffer_size(&socket, SOCKET_BUFFER))
-        {
-            debug!(%error, "socket buffers keep their default size");
-        }
-        let inner = TokioRuntime.wrap_udp_socket(socket)?;
+        let inner: Arc<dyn AsyncUdpSocket> = match &self.host {
+            PeerHost::Machine => kernel_socket(socket)?,
+            PeerHost::Modelled(host) => Arc::new(ModelledSocket::bind(host, socket)?),
+        };
         let address = inner.local_addr()?;
         self.relays.add_socket(address);
         let diverter = Diverter::new(Arc::clone(&self.relays), address.ip());
@@ -107,6 +107,16 @@ impl Runtime for HarnessRuntime {
     fn name(&self) -> &'static str {
         "harness"
     }
+}
+
+fn kernel_socket(socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    // A kernel that refuses leaves the default, which the health of the run shows as receive-buffer errors.
+    if let Err(error) = sockopt::set_socket_recv_buffer_size(&socket, SOCKET_BUFFER)
+        .and_then(|()| sockopt::set_socket_send_buffer_size(&socket, SOCKET_BUFFER))
+    {
+        debug!(%error, "socket buffers keep their default size");
+    }
+    TokioRuntime.wrap_udp_socket(socket)
 }
 
 /// A UDP socket that shows [`Wire`] and [`Relays`] what crosses it, and diverts what is for TURN servers over streams.

@@ -16,7 +16,9 @@ use super::key_frame::KeyFrameRequests;
 use super::relays::Relays;
 use super::runtime::HarnessRuntime;
 use super::wire::Wire;
-use crate::plan::{IcePlan, IceTransportPolicy, MediaPlan};
+use crate::lab::place::Machine;
+use crate::peer::network::{IceServers, PeerHost};
+use crate::plan::{IceTransportPolicy, MediaPlan};
 use crate::record::Recorder;
 use crate::signaling::protocol::IceCandidate;
 
@@ -57,11 +59,13 @@ impl Pair {
 async fn peer(cap_sleeps: bool) -> (Arc<dyn PeerConnection>, UnboundedReceiver<StackEvent>) {
     let recorder = Recorder::new().0.for_peer("peer", "call");
     let (handler, events) = Handler::new(recorder.clone());
-    let relays = Arc::new(Relays::new(&IcePlan::default()).unwrap());
-    let runtime = HarnessRuntime::new(Arc::new(Wire::new(recorder)), Arc::clone(&relays), cap_sleeps);
+    let relays = Arc::new(Relays::new(&IceServers::default(), Arc::new(Machine)).unwrap());
+    let runtime =
+        HarnessRuntime::new(PeerHost::Machine, Arc::new(Wire::new(recorder)), Arc::clone(&relays), cap_sleeps);
     let media = MediaPlan { video: None, audio: false, data: None };
     let (policy, key_frames) = (IceTransportPolicy::All, KeyFrameRequests::default());
-    let connection = connection::connect(policy, &relays, &media, runtime, handler, key_frames).await;
+    let connection =
+        connection::connect(policy, &PeerHost::Machine, &relays, &media, runtime, handler, key_frames).await;
     (connection.unwrap(), events)
 }
 

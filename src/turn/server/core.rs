@@ -224,7 +224,7 @@ impl Server {
         match (message.class(), message.method()) {
             (Class::Request, Method::BINDING) => self.handle_binding(now, client, &message),
             (Class::Request, Method::ALLOCATE | Method::REFRESH | Method::CREATE_PERMISSION | Method::CHANNEL_BIND) => {
-                self.handle_request(now, client, &message)
+                self.handle_request(now, client, &message);
             }
             (Class::Indication, Method::SEND) => self.handle_send(now, client, &message),
             // Keepalives, and methods of others (RFC 8489, section 6.3).

@@ -96,7 +96,7 @@ impl Lab {
         self.input(Inbound::FromClient { client, data })
     }
 
-    fn from_peer(&mut self, relay: SocketAddr, peer: &str, data: &[u8]) -> Vec<Output> {
+    fn peer_sends(&mut self, relay: SocketAddr, peer: &str, data: &[u8]) -> Vec<Output> {
         self.input(Inbound::FromPeer { relay, peer: at(peer), data })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
@@ -19,8 +19,6 @@ use crate::turn::server::io::{Client, ClientTransport, Inbound};
 
 /// What a client that does not read may leave in the server. More is dropped, as on a path with a full queue.
 const QUEUE_BYTES: usize = 1 << 20;
-/// So much is written at once where so much is waiting.
-const WRITE_BYTES: usize = 64 << 10;
 const READ_BYTES: usize = 16 << 10;
 /// For the handshake of TLS, and for the last bytes of a stream that the server closes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -144,24 +142,24 @@ async fn read(shared: &Arc<Shared>, mut reader: ReadHalf<impl AsyncRead>, client
     }
 }
 
-/// Writes until nobody can send any more.
+/// Writes until nobody can send any more. Each message is a record of TLS, as it is with coturn, whose client reads but one
+/// message of a record.
 async fn write(
     mut writer: WriteHalf<impl AsyncWrite>,
     mut receiver: mpsc::UnboundedReceiver<Bytes>,
     queued: &AtomicUsize,
 ) {
-    let mut buffer = BytesMut::new();
     while let Some(first) = receiver.recv().await {
-        buffer.clear();
-        buffer.extend_from_slice(&first);
-        while buffer.len() < WRITE_BYTES
-            && let Ok(next) = receiver.try_recv()
-        {
-            buffer.extend_from_slice(&next);
+        let mut next = Some(first);
+        while let Some(data) = next {
+            let written = writer.write_all(&data).await.is_ok();
+            queued.fetch_sub(data.len(), Ordering::Relaxed);
+            if !written {
+                return;
+            }
+            next = receiver.try_recv().ok();
         }
-        let written = writer.write_all(&buffer).await.is_ok() && writer.flush().await.is_ok();
-        queued.fetch_sub(buffer.len(), Ordering::Relaxed);
-        if !written {
+        if writer.flush().await.is_err() {
             return;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
@@ -33,11 +33,11 @@ pub(super) async fn serve_relay(
 ) {
     serve(&shared, &socket, &stop, |peer, data| Inbound::FromPeer { relay, peer, data }).await;
     let mut state = shared.lock();
-    let ours = |leftover: &Weak<dyn Datagrams>| std::ptr::addr_eq(leftover.as_ptr(), Arc::as_ptr(&socket));
-    if state.closing.get(&relay).is_some_and(ours) {
+    // Unless the port was opened again in the meantime, this closes it: under the lock, so that nobody finds it neither
+    // closing nor free.
+    if Arc::strong_count(&socket) == 1 {
         state.closing.remove(&relay);
     }
-    // The port is free before anybody else gets to see that it is no longer closing.
     drop(socket);
 }
 

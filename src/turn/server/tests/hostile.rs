@@ -57,9 +57,9 @@ fn the_longest_datagrams_are_relayed_or_dropped() {
         let (mut lab, mut user) = (Lab::new(), User::new(remote));
         let relay = user.relay(&mut lab);
         user.permit(&mut lab, "203.0.113.1:7000");
-        assert_eq!(lab.from_peer(relay, "203.0.113.1:7000", &vec![1; 65_000]).len(), 1);
-        assert_eq!(lab.from_peer(relay, "203.0.113.1:7000", &vec![1; 65_001]).len(), 0);
-        assert!(indicated(&lab.from_peer(relay, "203.0.113.1:7000", b"")).is_some());
+        assert_eq!(lab.peer_sends(relay, "203.0.113.1:7000", &vec![1; 65_000]).len(), 1);
+        assert_eq!(lab.peer_sends(relay, "203.0.113.1:7000", &vec![1; 65_001]).len(), 0);
+        assert!(indicated(&lab.peer_sends(relay, "203.0.113.1:7000", b"")).is_some());
         user.bind(&mut lab, 0x4000, "203.0.113.1:7000");
         assert_eq!(lab.send(user.client, &channel_data(0x4000, b"", false).unwrap()).len(), 1);
         assert_eq!(lab.send(user.client, &[0x40, 0x00, 0xFF, 0xFF, 1]).len(), 0);
@@ -127,7 +127,7 @@ proptest! {
             }
         }
         lab.send(user.client, &noise);
-        lab.from_peer(relay, "203.0.113.1:7000", &noise);
+        lab.peer_sends(relay, "203.0.113.1:7000", &noise);
         lab.pass(seconds(8000));
         prop_assert_eq!(lab.open.len(), 0);
         prop_assert_eq!(lab.server.poll_timeout(), None);

@@ -68,7 +68,7 @@ fn a_share_of_the_relayed_packets_is_lost() {
     let relay = user.relay(&mut lab);
     user.permit(&mut lab, "203.0.113.1:7000");
     let sent: usize = (0..1000).map(|_| user.send(&mut lab, "203.0.113.1:7000", b"x").len()).sum();
-    let received: usize = (0..1000).map(|_| lab.from_peer(relay, "203.0.113.1:7000", b"x").len()).sum();
+    let received: usize = (0..1000).map(|_| lab.peer_sends(relay, "203.0.113.1:7000", b"x").len()).sum();
     for passed in [sent, received] {
         assert!((700..800).contains(&passed), "{passed}");
     }

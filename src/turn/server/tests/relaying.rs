@@ -10,9 +10,9 @@ fn data_goes_to_a_peer_with_a_permission_and_comes_back() {
     assert_eq!(user.permit(&mut lab, PEER).code(), 200);
     let data = bytes::Bytes::from_static(b"hello");
     assert_eq!(user.send(&mut lab, PEER, b"hello"), [Output::ToPeer { relay, peer: at(PEER), data }]);
-    assert_eq!(indicated(&lab.from_peer(relay, PEER, b"hi")), Some((at(PEER), b"hi".to_vec())));
+    assert_eq!(indicated(&lab.peer_sends(relay, PEER, b"hi")), Some((at(PEER), b"hi".to_vec())));
     // A permission is for an address with all its ports.
-    assert!(indicated(&lab.from_peer(relay, "203.0.113.1:7001", b"hi")).is_some());
+    assert!(indicated(&lab.peer_sends(relay, "203.0.113.1:7001", b"hi")).is_some());
 
     let counters = lab.server.counters();
     assert_eq!(counters.to_peers, Traffic { packets: 1, bytes: 5 });
@@ -25,7 +25,7 @@ fn nothing_passes_without_a_permission() {
     let relay = user.relay(&mut lab);
     user.permit(&mut lab, PEER);
     assert_eq!(user.send(&mut lab, "203.0.113.2:7000", b"hello"), []);
-    assert_eq!(lab.from_peer(relay, "203.0.113.2:7000", b"hello"), []);
+    assert_eq!(lab.peer_sends(relay, "203.0.113.2:7000", b"hello"), []);
     assert_eq!(User::new("192.0.2.1:5001").send(&mut lab, PEER, b"hello"), []);
     assert_eq!(lab.server.counters().dropped.no_permission, 3);
 }
@@ -38,9 +38,9 @@ fn a_permission_ends_with_its_time_unless_it_is_made_again() {
     lab.pass(seconds(299));
     user.permit(&mut lab, PEER);
     lab.pass(seconds(299));
-    assert!(indicated(&lab.from_peer(relay, PEER, b"hi")).is_some());
+    assert!(indicated(&lab.peer_sends(relay, PEER, b"hi")).is_some());
     lab.pass(seconds(1));
-    assert_eq!(lab.from_peer(relay, PEER, b"hi"), []);
+    assert_eq!(lab.peer_sends(relay, PEER, b"hi"), []);
     assert_eq!(user.send(&mut lab, PEER, b"hi"), []);
 }
 
@@ -61,10 +61,10 @@ fn one_request_permits_many_peers_or_none() {
     assert_eq!(permit(&mut lab, &[]), 400);
     assert_eq!(permit(&mut lab, &["203.0.113.1:1", "10.1.2.3:1"]), 403);
     assert_eq!(permit(&mut lab, &["203.0.113.1:1", "[2001:db8::1]:1"]), 443);
-    assert_eq!(lab.from_peer(relay, "203.0.113.1:1", b"hi"), []);
+    assert_eq!(lab.peer_sends(relay, "203.0.113.1:1", b"hi"), []);
     assert_eq!(permit(&mut lab, &["203.0.113.1:1", "203.0.113.2:1"]), 200);
     for peer in ["203.0.113.1:9", "203.0.113.2:9"] {
-        assert!(indicated(&lab.from_peer(relay, peer, b"hi")).is_some());
+        assert!(indicated(&lab.peer_sends(relay, peer, b"hi")).is_some());
     }
 }
 
@@ -92,12 +92,12 @@ fn a_channel_stands_for_its_peer_in_both_directions() {
     assert_eq!(user.bind(&mut lab, 0x4001, PEER).code(), 200);
     let sent = lab.send(user.client, &channel_data(0x4001, b"hello", false).unwrap());
     assert_eq!(sent, [Output::ToPeer { relay, peer: at(PEER), data: b"hello"[..].into() }]);
-    let received = lab.from_peer(relay, PEER, b"hi");
+    let received = lab.peer_sends(relay, PEER, b"hi");
     let [Output::ToClient { data, .. }] = &received[..] else { panic!("{received:?}") };
     assert_eq!(parse_channel_data(data), Some((0x4001, &b"hi"[..])));
     assert_eq!(data.len(), 6);
     // Another port of the same peer has the permission, and no channel.
-    assert!(indicated(&lab.from_peer(relay, "203.0.113.1:7001", b"hi")).is_some());
+    assert!(indicated(&lab.peer_sends(relay, "203.0.113.1:7001", b"hi")).is_some());
 }
 
 #[test]
@@ -124,10 +124,10 @@ fn a_channel_outlives_the_permission_that_came_with_it() {
     let relay = user.relay(&mut lab);
     user.bind(&mut lab, 0x4000, PEER);
     lab.pass(seconds(300));
-    assert_eq!(lab.from_peer(relay, PEER, b"hi"), []);
+    assert_eq!(lab.peer_sends(relay, PEER, b"hi"), []);
     assert_eq!(lab.send(user.client, &channel_data(0x4000, b"hello", false).unwrap()).len(), 1);
     user.bind(&mut lab, 0x4000, PEER);
-    assert_eq!(lab.from_peer(relay, PEER, b"hi").len(), 1);
+    assert_eq!(lab.peer_sends(relay, PEER, b"hi").len(), 1);
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn channel_data_is_padded() {
     let (mut lab, mut user) = (Lab::new(), user("192.0.2.1:5000"));
     let relay = user.relay(&mut lab);
     user.bind(&mut lab, 0x4000, "203.0.113.1:7000");
-    let outputs = lab.from_peer(relay, "203.0.113.1:7000", b"hello");
+    let outputs = lab.peer_sends(relay, "203.0.113.1:7000", b"hello");
     let [Output::ToClient { data, .. }] = &outputs[..] else { panic!("{outputs:?}") };
     assert_eq!(&data[..], b"\x40\x00\x00\x05hello\0\0\0");
 }
