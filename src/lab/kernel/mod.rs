@@ -213,8 +213,8 @@ fn start_forwarder(
     let longest = hosts.iter().map(|host| host.mtu).max().unwrap_or_default();
     let ipv6 = hosts.iter().any(|host| host.addresses.iter().any(|(address, _)| address.is_ipv6()));
     let (opened, ready) = mpsc::channel();
-    let thread = thread::Builder::new().name("wire".into()).spawn(move || {
-        match open_wire(&names, &batch, longest, ipv6) {
+    let thread =
+        thread::Builder::new().name("wire".into()).spawn(move || match open_wire(&names, &batch, longest, ipv6) {
             Ok(wire) => {
                 let _ = opened.send(Ok(()));
                 Forwarder::new(wire, shared, wake, endpoints).run()
@@ -223,8 +223,7 @@ fn start_forwarder(
                 let _ = opened.send(Err(error));
                 Ok(())
             }
-        }
-    });
+        });
     let thread = thread.map_err(LabError::system("start a thread"))?;
     let dead = || LabError::System { what: "open the wire", source: io::Error::other("its thread panicked") };
     ready.recv().map_err(|_| dead())??;

@@ -19,8 +19,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, eth, socket_with};
 
 use super::LabError;
-use crate::net::ip::{self, IpError};
 use crate::net::Packet;
+use crate::net::ip::{self, IpError};
 
 /// The hardware address of every host's interface.
 pub(super) const HOST_ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -184,7 +184,9 @@ impl Wire {
                 Ok(done) => sent += done.count(),
                 Err(nix::Error::EINTR) => {}
                 // The host's queue is full, or its end of the wire is down.
-                Err(nix::Error::ENOBUFS | nix::Error::ENETDOWN | nix::Error::ENXIO | nix::Error::EMSGSIZE) => refused += 1,
+                Err(nix::Error::ENOBUFS | nix::Error::ENETDOWN | nix::Error::ENXIO | nix::Error::EMSGSIZE) => {
+                    refused += 1
+                }
                 Err(error) => return Err(error.into()),
             }
         }
