@@ -1,5 +1,6 @@
 //! From a record to a verdict.
 
+use super::matrix::{self, MatrixResult, matrix};
 use super::{Expectation, Gate, GateResult, GateVerdict, Judgement, Statistic, Verdict};
 use crate::plan::HealthLimits;
 use crate::record::{Distribution, Metric, Outcome, Record, Selection, Unit, reading};
@@ -10,9 +11,9 @@ use crate::record::{Distribution, Metric, Outcome, Record, Selection, Unit, read
 ///
 /// 1. A run that a signal ended is **interrupted**.
 /// 2. A record without a start or an end, or with the end "error", is an **error**.
-/// 3. A generator past one of its limits, or never looked at, and a run without a call make the result **invalid**: a
-///    saturated generator never blames the service.
-/// 4. A failed call or a gate that its samples break is a **fail**.
+/// 3. A generator past one of its limits, or never looked at, a run without a call, and networks that are not what was
+///    asked for, or were never checked, make the result **invalid**: what measures never blames the service for itself.
+/// 4. A failed call, a gate that its samples break, or a pair of networks without its path is a **fail**.
 /// 5. Something required that was skipped makes the result **invalid**.
 /// 6. A gate without enough samples is a **fail**.
 /// 7. Everything else is a **pass**.
@@ -22,10 +23,11 @@ pub fn judge(record: &Record) -> Judgement {
     if let Some(judgement) = interrupted(record, &gates) {
         return judgement;
     }
+    let matrix = matrix(record);
     let findings = [
         (Verdict::Error, broken(record)),
-        (Verdict::Invalid, untrusted(record)),
-        (Verdict::Fail, failed(record, &gates)),
+        (Verdict::Invalid, untrusted(record, matrix.as_ref())),
+        (Verdict::Fail, failed(record, &gates, matrix.as_ref())),
         (Verdict::Invalid, incomplete(record)),
         (Verdict::Fail, unmeasured(&gates)),
     ];
@@ -86,7 +88,7 @@ fn broken(record: &Record) -> Vec<String> {
     reason.into_iter().collect()
 }
 
-fn untrusted(record: &Record) -> Vec<String> {
+fn untrusted(record: &Record, matrix: Option<&MatrixResult>) -> Vec<String> {
     let Some(plan) = record.plan() else { return Vec::new() };
     let mut reasons = Vec::new();
     if record.intervals().is_empty() {
@@ -102,12 +104,36 @@ fn untrusted(record: &Record) -> Vec<String> {
     if record.call_counts().attempted == 0 {
         reasons.push("no call was attempted".into());
     }
+    reasons.extend(unlike_asked(record));
+    reasons.extend(matrix.into_iter().flat_map(|matrix| matrix::untrusted(matrix, record)));
     reasons
 }
 
-fn failed(record: &Record, gates: &[GateResult]) -> Vec<String> {
+/// Networks that are not what was asked for, or of which nobody knows.
+fn unlike_asked(record: &Record) -> Vec<String> {
+    let checks = record.lab_checks();
+    let broken = checks.iter().filter(|check| !check.ok);
+    let mut reasons: Vec<String> = broken
+        .map(|check| {
+            let (site, what, expected, measured) = (&check.site, &check.what, &check.expected, &check.measured);
+            format!("the network {site} is not what was asked for: {what} is {measured} instead of {expected}")
+        })
+        .collect();
+    let sites = record.plan().and_then(|plan| plan.network.as_ref()).map_or(&[][..], |network| &network.sites);
+    let unseen = sites.iter().filter(|site| checks.iter().all(|check| check.site != site.name));
+    let unseen: Vec<&str> = unseen.map(|site| site.name.as_str()).collect();
+    if !unseen.is_empty() {
+        let noun = if unseen.len() == 1 { "network was" } else { "networks were" };
+        let names = unseen.join(", ");
+        reasons.push(format!("{} {noun} never checked, so that nothing rests on what they did: {names}", unseen.len()));
+    }
+    reasons
+}
+
+fn failed(record: &Record, gates: &[GateResult], matrix: Option<&MatrixResult>) -> Vec<String> {
     let broken = gates.iter().filter(|result| result.verdict == GateVerdict::Fail);
-    let mut reasons: Vec<String> = broken.map(|result| format!("{} ({})", result.message, result.gate.place)).collect();
+    let mut reasons: Vec<String> = matrix.map_or_else(Vec::new, matrix::failed);
+    reasons.extend(broken.map(|result| format!("{} ({})", result.message, result.gate.place)));
     let unexcused: Vec<_> =
         record.failures().iter().filter(|failure| !is_gated(record, gates, &failure.what.call)).collect();
     if let Some(first) = unexcused.first() {

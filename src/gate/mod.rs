@@ -2,6 +2,7 @@
 
 mod expect;
 mod judge;
+mod matrix;
 mod verdict;
 
 use schemars::JsonSchema;
@@ -11,6 +12,7 @@ use crate::record::Metric;
 
 pub use expect::{ExpectError, Expectation, Operator, Statistic};
 pub use judge::{HealthCheck, health_checks, judge, judge_gate};
+pub use matrix::{CellOutcome, CellResult, MatrixResult, matrix};
 pub use verdict::{GateResult, GateVerdict, Judgement, Verdict};
 
 /// Something that must hold at the end of a run.

@@ -11,7 +11,10 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::spec::{CarrierSpec, Filtering, Hairpin, Layer, Mapping, Pooling, SiteSpec};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::spec::{CarrierSpec, Filtering, Hairpin, Layer, Mapping, NatSpec, Pooling, SiteSpec};
 
 /// One end of a call, as its network makes it.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +46,8 @@ pub struct Leg {
 }
 
 /// The transport between a client and its TURN server (W3C `RTCIceServerTransportProtocol`), the preferred one first.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum RelayTransport {
     /// UDP.
     Udp,
@@ -63,15 +67,18 @@ pub struct Expectation {
 }
 
 /// The path between two ends.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Route {
     /// No relay takes part.
     Direct,
     /// Through a relay of one end or of each. Whose is used may differ from run to run; how its owner reaches it may not.
     Relayed {
         /// How the first end reaches its relay; absent: it cannot, and the other end's is used.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         first: Option<RelayTransport>,
         /// How the second end reaches its relay; absent: it cannot, and the first end's is used.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         second: Option<RelayTransport>,
     },
     /// None: with these means the ends cannot meet.
@@ -94,20 +101,16 @@ fn direct(first: End<'_>, second: End<'_>, means: &Means) -> Result<String, Stri
     if first.site.name == second.site.name && !first.site.isolated {
         return Ok("both are in one network and reach each other's host candidates".into());
     }
-    if first.site.ipv6.is_some() && second.site.ipv6.is_some() {
-        return Ok("both have IPv6, where nothing is translated and both sides punch their firewalls".into());
-    }
     for (end, other) in [(first, second), (second, first)] {
         if end.udp() != UdpReach::Everywhere {
             return Err(format!("{} lets no UDP out to {}", end.site.name, other.site.name));
         }
     }
-    if let Some(shared) = shared_layers(first, second) {
-        return match outermost_hairpin(shared) {
-            Some(Hairpin::External) => Ok("the NAT that both are behind hairpins as RFC 4787 REQ-9 demands".into()),
-            Some(_) => Err("both are behind one NAT that does not hairpin with the outside source".into()),
-            None => Ok("nothing translates between the two networks".into()),
-        };
+    if first.has_ipv6() && second.has_ipv6() {
+        return Ok("both have IPv6, where nothing is translated and both sides punch their firewalls".into());
+    }
+    if let Some(Hairpin::None | Hairpin::Internal) = first.shared_nat(second).map(|nat| nat.hairpin) {
+        return Err("both are behind one NAT that does not hairpin with the outside source".into());
     }
     let ((mapping_1, filtering_1), (mapping_2, filtering_2)) = (first.reduce(), second.reduce());
     let both_public = first.is_public() && second.is_public();
@@ -181,7 +184,7 @@ enum UdpReach {
     SomePorts,
 }
 
-impl End<'_> {
+impl<'a> End<'a> {
     fn layers(&self) -> impl Iterator<Item = &Layer> {
         self.site.layers.iter().chain(self.carrier.into_iter().flat_map(|carrier| &carrier.layers))
     }
@@ -198,8 +201,27 @@ impl End<'_> {
         if everywhere { UdpReach::Everywhere } else { UdpReach::SomePorts }
     }
 
+    /// Whether UDP can leave over IPv6 as well.
+    fn has_ipv6(&self) -> bool {
+        let edge = self.site.ipv6.as_ref().map(|ipv6| ipv6.edge.as_ref());
+        edge.is_some_and(|edge| edge.is_none_or(|edge| edge.udp.ports.is_none()))
+    }
+
+    /// The outermost NAT that both ends are behind: it would have to send packets between its own outside endpoints.
+    fn shared_nat(self, other: End<'a>) -> Option<&'a NatSpec> {
+        let site = if self.site.name == other.site.name { &self.site.layers[..] } else { &[] };
+        let carrier = match (self.carrier, other.carrier) {
+            (Some(one), Some(other)) if one.name == other.name => &one.layers[..],
+            _ => &[],
+        };
+        carrier.iter().rev().chain(site.iter().rev()).find_map(|layer| match layer {
+            Layer::Nat(nat) => Some(nat),
+            Layer::Firewall(_) => None,
+        })
+    }
+
     /// The way to a TURN server that ICE prefers among those that the site's firewalls let through.
-    fn leg(&self, means: &Means) -> Option<RelayTransport> {
+    pub fn leg(&self, means: &Means) -> Option<RelayTransport> {
         let passes = |leg: &&Leg| {
             self.firewalls().all(|firewall| match leg.transport {
                 RelayTransport::Udp => firewall.udp.allows(leg.port),
@@ -225,24 +247,6 @@ impl End<'_> {
     fn is_public(&self) -> bool {
         self.layers().all(|layer| matches!(layer, Layer::Firewall(_)))
     }
-}
-
-/// The layers that two ends share: those of their site, or of their carrier.
-fn shared_layers<'a>(first: End<'a>, second: End<'a>) -> Option<&'a [Layer]> {
-    if first.site.name == second.site.name {
-        return Some(&first.site.layers);
-    }
-    match (first.carrier, second.carrier) {
-        (Some(one), Some(other)) if one.name == other.name => Some(&one.layers),
-        _ => None,
-    }
-}
-
-fn outermost_hairpin(layers: &[Layer]) -> Option<Hairpin> {
-    layers.iter().rev().find_map(|layer| match layer {
-        Layer::Nat(nat) => Some(nat.hairpin),
-        Layer::Firewall(_) => None,
-    })
 }
 
 impl RelayTransport {
@@ -277,7 +281,7 @@ impl Display for Route {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::spec::{FirewallSpec, NatSpec, PortRule, Refusal};
+    use crate::net::spec::{FirewallSpec, PortRule, Refusal};
 
     fn nat(mapping: Mapping, filtering: Filtering) -> Vec<Layer> {
         vec![Layer::Nat(NatSpec { mapping, filtering, ..NatSpec::default() })]

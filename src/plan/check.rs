@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{MediaPlan, Plan};
+use super::{MediaPlan, NetworkPlan, Plan};
 use crate::gate::Expectation;
 use crate::scenario::{Report, check_credential};
 
@@ -19,6 +19,9 @@ pub(crate) fn check(plan: &Plan, report: &mut Report<'_>) {
         }
     }
     check_media(&plan.media, "media", report);
+    if let Some(network) = &plan.network {
+        check_network(network, report);
+    }
     check_calls(plan, report);
     for (index, gate) in plan.gates.iter().enumerate() {
         if let Err(error) = Expectation::parse(&gate.expect, gate.metric) {
@@ -61,6 +64,16 @@ fn check_calls(plan: &Plan, report: &mut Report<'_>) {
                 let message = format!("the peer `{}` is in another call already", peer.id);
                 report.wrong(&format!("{path}.{role}.id"), message, "give each peer one call");
             }
+            if let Some(site) =
+                peer.site.as_deref().filter(|site| plan.network.as_ref().and_then(|of| of.end(site)).is_none())
+            {
+                let message = format!("there is no network `{site}`");
+                report.wrong(&format!("{path}.{role}.site"), message, "name a site of the plan");
+            }
+            if plan.network.is_some() && peer.site.is_none() {
+                let message = format!("the peer `{}` is in no network", peer.id);
+                report.wrong(&format!("{path}.{role}"), message, "name a site of the plan as its `site`");
+            }
             if plan.group(&peer.group).is_none() {
                 let message = format!("there is no group `{}`", peer.group);
                 report.wrong(&format!("{path}.{role}.group"), message, "name a group of the plan");
@@ -68,6 +81,27 @@ fn check_calls(plan: &Plan, report: &mut Report<'_>) {
         }
         if let Some(media) = &call.media {
             check_media(media, &format!("{path}.media"), report);
+        }
+    }
+}
+
+fn check_network(network: &NetworkPlan, report: &mut Report<'_>) {
+    let mut names = BTreeSet::new();
+    let carriers = network.carriers.iter().map(|carrier| ("carriers", &carrier.name, carrier.problem(), None));
+    let carriers: Vec<_> = carriers.enumerate().collect();
+    let sites = network.sites.iter().map(|site| ("sites", &site.name, site.problem(), site.behind.as_ref()));
+    for (index, (kind, name, problem, behind)) in carriers.into_iter().chain(sites.enumerate()) {
+        let path = format!("network.{kind}.{index}");
+        if !names.insert(name) {
+            let message = format!("there is a network or carrier `{name}` already");
+            report.wrong(&format!("{path}.name"), message, "give each a name of its own");
+        }
+        if let Some(problem) = problem {
+            report.wrong(&path, format!("the network `{name}` cannot be made: {problem}"), "correct it");
+        }
+        if let Some(carrier) = behind.filter(|carrier| network.carriers.iter().all(|known| known.name != **carrier)) {
+            let message = format!("there is no carrier `{carrier}`");
+            report.wrong(&format!("{path}.behind"), message, "name a carrier of the plan");
         }
     }
 }

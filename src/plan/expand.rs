@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{
     BrowserPlan, BulkPlan, CallPlan, DataPlan, Deadlines, GroupPlan, HealthLimits, IcePlan, IceServer, MediaPlan,
-    PeerPlan, Plan, SignalingPlan, VideoPlan,
+    PeerPlan, Plan, SignalingPlan, VideoPlan, matrix,
 };
 use crate::gate::Gate;
 use crate::record::Metric;
@@ -16,6 +16,11 @@ use crate::scenario::{Audio, Bulk, Calls, Load, Media, Peers, Scenario, codec};
 /// `file` is the scenario's path, which the paths in it are relative to; `gate_place` says where a gate was written.
 pub(crate) fn expand(scenario: &Scenario, file: &str, digest: String, gate_place: &dyn Fn(usize) -> String) -> Plan {
     let base = Path::new(file).parent().unwrap_or_else(|| Path::new(""));
+    let network = matrix::network(scenario);
+    let calls = match (&scenario.matrix, &network) {
+        (Some(matrix), Some(network)) => matrix::calls(scenario, &matrix.cells(scenario.ice.policy), network),
+        _ => calls(scenario, base),
+    };
     Plan {
         plan: Plan::VERSION,
         name: scenario.name.clone(),
@@ -28,11 +33,12 @@ pub(crate) fn expand(scenario: &Scenario, file: &str, digest: String, gate_place
             ca: scenario.signaling.ca.as_deref().map(|ca| relative_to(base, ca)),
         },
         ice: ice(scenario, base),
+        network,
         media: media(&scenario.media, base),
         deadlines: deadlines(scenario),
         health: health(scenario),
         groups: scenario.peers.iter().map(group).collect(),
-        calls: calls(scenario, base),
+        calls,
         gates: gates(scenario, gate_place),
     }
 }
@@ -122,11 +128,13 @@ fn calls(scenario: &Scenario, base: &Path) -> Vec<CallPlan> {
                 id: format!("{}/{number}", set.name()),
                 set: set.name(),
                 room: room(&scenario.name, set, number),
-                offerer: next_peer(&mut used, &set.offerer),
-                answerer: next_peer(&mut used, &set.answerer),
+                offerer: placed(scenario, next_peer(&mut used, &set.offerer)),
+                answerer: placed(scenario, next_peer(&mut used, &set.answerer)),
                 start_us,
-                hold_us: scenario.load.hold.us,
+                hold_us: hold_us(scenario),
+                policy: None,
                 media: media.clone(),
+                cell: None,
             });
         }
     }
@@ -134,15 +142,28 @@ fn calls(scenario: &Scenario, base: &Path) -> Vec<CallPlan> {
     calls
 }
 
-fn offset(load: &Load, number: u64) -> u64 {
+/// How long media flows in a call.
+pub(super) fn hold_us(scenario: &Scenario) -> u64 {
+    scenario.load.hold.us
+}
+
+/// When the call with this number starts, among those that start in turn.
+pub(super) fn offset(load: &Load, number: u64) -> u64 {
     load.arrivals.map_or(0, |rate| rate.offset_us(number))
 }
 
-fn next_peer<'a>(used: &mut BTreeMap<&'a str, u32>, group: &'a str) -> PeerPlan {
+/// The next peer of a group that no call has yet.
+pub(super) fn next_peer<'a>(used: &mut BTreeMap<&'a str, u32>, group: &'a str) -> PeerPlan {
     let next = used.entry(group).or_default();
-    let peer = PeerPlan { id: format!("{group}/{next}"), group: group.into() };
+    let peer = PeerPlan { id: format!("{group}/{next}"), group: group.into(), site: None };
     *next += 1;
     peer
+}
+
+/// The peer in the network of its group.
+fn placed(scenario: &Scenario, peer: PeerPlan) -> PeerPlan {
+    let group = scenario.peers.iter().find(|group| group.name() == peer.group);
+    PeerPlan { site: group.and_then(|group| group.site.clone()), ..peer }
 }
 
 /// Only the name of the room: a run on a server that others use as well makes it its own.

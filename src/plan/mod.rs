@@ -5,6 +5,8 @@
 
 mod check;
 mod expand;
+mod matrix;
+mod network;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,7 @@ use crate::gate::Gate;
 
 pub(crate) use check::check;
 pub(crate) use expand::{expand, room};
+pub use network::{CellPlan, CredentialFault, NetworkDriver, NetworkPlan, TurnPlan, TurnServer};
 
 /// What a run will do.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -33,6 +36,9 @@ pub struct Plan {
     pub signaling: SignalingPlan,
     /// How candidates are gathered.
     pub ice: IcePlan,
+    /// The networks between the peers; absent: those of this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkPlan>,
     /// What flows in the calls that have no media of their own; [`media_of`](Self::media_of) tells for each call.
     pub media: MediaPlan,
     /// How long each step may take.
@@ -59,6 +65,11 @@ impl Plan {
     /// What flows in a call.
     pub fn media_of<'a>(&'a self, call: &'a CallPlan) -> &'a MediaPlan {
         call.media.as_ref().unwrap_or(&self.media)
+    }
+
+    /// Which candidates the peers of a call may use.
+    pub fn policy_of(&self, call: &CallPlan) -> IceTransportPolicy {
+        call.policy.unwrap_or(self.ice.policy)
     }
 }
 
@@ -347,9 +358,15 @@ pub struct CallPlan {
     pub start_us: u64,
     /// How long media flows, in microseconds.
     pub hold_us: u64,
+    /// Which candidates its peers may use, in place of the plan's `ice.policy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<IceTransportPolicy>,
     /// What flows, in place of the plan's `media`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media: Option<MediaPlan>,
+    /// The cell of the matrix that it belongs to, with the path that it must find.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<CellPlan>,
 }
 
 /// One peer.
@@ -360,6 +377,9 @@ pub struct PeerPlan {
     pub id: String,
     /// The name of its group.
     pub group: String,
+    /// The name of the site that it is in; absent: it uses the networks of this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
 }
 
 /// Which end of a call a peer is.

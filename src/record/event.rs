@@ -64,6 +64,8 @@ pub enum EventKind {
     Path(Box<Path>),
     /// What a peer received of one media stream, and whether it is what was sent.
     Media(MediaReport),
+    /// A network was measured, to see whether it is what was asked for.
+    LabCheck(LabCheck),
     /// The state of the run over the last second.
     Interval(Box<Interval>),
     /// A call failed at one of its peers.
@@ -259,6 +261,21 @@ pub struct MediaReport {
     /// Packets asked for again with NACK by the receiver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nack_count: Option<u64>,
+}
+
+/// A property of a network, measured from inside before calls are judged by it.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct LabCheck {
+    /// The network.
+    pub site: String,
+    /// What was measured, such as "NAT mapping" or "delay up".
+    pub what: String,
+    /// What was asked for.
+    pub expected: String,
+    /// What was found.
+    pub measured: String,
+    /// Whether that is what was asked for.
+    pub ok: bool,
 }
 
 /// The state of the run, and of the machine, over the last second.

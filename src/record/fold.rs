@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
-    Absence, CallCounts, CallRecord, Distribution, Event, EventKind, Failure, Interval, Mark, MediaReport, Metric,
-    Outcome, Path, RunStarted, Scope, Skip, TallyReport, Unit, Warning,
+    Absence, CallCounts, CallRecord, Distribution, Event, EventKind, Failure, Interval, LabCheck, Mark, MediaReport,
+    Metric, Outcome, Path, RunStarted, Scope, Skip, TallyReport, Unit, Warning,
 };
 use crate::plan::{CallPlan, Engine, PeerPlan, Plan, Role};
 
@@ -26,6 +26,7 @@ pub struct Record {
     failures: Vec<At<Failure>>,
     paths: Vec<Path>,
     media: Vec<MediaReport>,
+    lab_checks: Vec<LabCheck>,
     stats: BTreeMap<String, Vec<serde_json::Value>>,
     intervals: Vec<At<Interval>>,
     health: BTreeMap<String, Distribution>,
@@ -112,6 +113,7 @@ impl Record {
             }
             EventKind::Path(path) => self.paths.push((**path).clone()),
             EventKind::Media(media) => self.media.push(media.clone()),
+            EventKind::LabCheck(check) => self.lab_checks.push(check.clone()),
             EventKind::Interval(interval) => self.interval(at_us, interval),
             EventKind::Failure(failure) => self.fail(at_us, failure),
             EventKind::Skipped(skip) => self.skipped.push(skip.clone()),
@@ -252,6 +254,11 @@ impl Record {
     /// What arrived.
     pub fn media(&self) -> &[MediaReport] {
         &self.media
+    }
+
+    /// What was measured of the networks.
+    pub fn lab_checks(&self) -> &[LabCheck] {
+        &self.lab_checks
     }
 
     /// The last raw statistics of the first peers that had any, by peer.

@@ -79,6 +79,7 @@ pub enum Metric {
     FirstRelayMs,
     IceConnectMs,
     IceNominationMs,
+    TimeToFallbackMs,
     DtlsHandshakeMs,
     DataChannelOpenMs,
     TimeToFirstRtpMs,
@@ -115,6 +116,7 @@ impl Metric {
         Self::FirstRelayMs,
         Self::IceConnectMs,
         Self::IceNominationMs,
+        Self::TimeToFallbackMs,
         Self::DtlsHandshakeMs,
         Self::DataChannelOpenMs,
         Self::TimeToFirstRtpMs,
@@ -222,6 +224,11 @@ impl Metric {
             Self::IceNominationMs => {
                 ("ice_nomination_ms", Call, "At the offerer, from the arrival of the answer to the nominated pair.")
             }
+            Self::TimeToFallbackMs => (
+                "time_to_fallback_ms",
+                Call,
+                "Of a relayed call, from the first connectivity check to the first working pair with a relayed candidate.",
+            ),
             Self::DtlsHandshakeMs => (
                 "dtls_handshake_ms",
                 Call,

@@ -111,7 +111,7 @@ fn metric_card(record: &Record, metric: Metric) -> Option<MetricCard> {
     }
     let axis = Axis::around(&all);
     let groups = record.groups().into_iter().map(|name| ("group", name, Selection::group(name)));
-    let sets = record.sets().into_iter().map(|name| ("calls", name, Selection::set(name)));
+    let sets = shown_sets(record).into_iter().map(|name| ("calls", name, Selection::set(name)));
     let parts: Vec<Row> = groups
         .chain(sets)
         .filter_map(|(kind, name, selection)| row(record, metric, kind, name, selection, axis))
@@ -163,6 +163,12 @@ fn row(
     };
     let label = format!("{} of {name}: min {min}, p50 {p50}, p95 {p95}, max {max}", metric.name());
     Some(Row { kind, name: name.to_owned(), count, chart: drawing.finish("dist", &label), min, p50, p95, max })
+}
+
+/// The sets with a row of their own. A matrix has one for each pair of networks, too many to compare.
+fn shown_sets(record: &Record) -> Vec<&str> {
+    let in_matrix = record.plan().is_some_and(|plan| plan.calls.iter().any(|call| call.cell.is_some()));
+    if in_matrix { Vec::new() } else { record.sets() }
 }
 
 /// 1, 2 or 5 times a power of ten.

@@ -5,17 +5,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use askama::Template;
 
 use super::charts::{MetricCard, metric_cards};
+use super::matrix::{grids, heading, is_ok, summary, word};
 use super::series::{Series, time_series};
-use super::waterfall::{Waterfall, waterfall};
+use super::waterfall::{Panel, Waterfall, timeline, waterfall};
 use super::{RenderError, number, observed, phase_name};
-use crate::gate::{GateVerdict, HealthCheck, Judgement, Verdict, health_checks};
-use crate::record::{At, CallCounts, Candidate, Failure, MediaKind, MediaReport, Record, Skip, Warning};
+use crate::gate::{
+    CellOutcome, CellResult, GateVerdict, HealthCheck, Judgement, MatrixResult, Verdict, health_checks, matrix,
+};
+use crate::net::oracle::Route;
+use crate::record::{
+    At, CallCounts, Candidate, Failure, LabCheck, MediaKind, MediaReport, Record, Skip, Unit, Warning,
+};
 
 /// Failures and unverified streams that are told one by one.
 const LISTED: usize = 100;
 
 pub(super) fn render(record: &Record, judgement: &Judgement) -> Result<String, RenderError> {
     let plan = record.plan();
+    let matrix = matrix(record);
     let page = Page {
         scenario: plan.map_or("unknown scenario", |plan| &plan.name),
         verdict: judgement.verdict,
@@ -42,6 +49,9 @@ pub(super) fn render(record: &Record, judgement: &Judgement) -> Result<String, R
                 place: &result.gate.place,
             })
             .collect(),
+        matrix: matrix.as_ref().map(|matrix| matrix_section(record, matrix)),
+        checks: record.lab_checks(),
+        broken_checks: record.lab_checks().iter().filter(|check| !check.ok).count(),
         failures: record.failures().iter().take(LISTED).map(failure_row).collect(),
         more_failures: record.failures().len().saturating_sub(LISTED),
         skipped: record.skipped(),
@@ -76,6 +86,9 @@ struct Page<'a> {
     duration: String,
     started_at: &'a str,
     gates: Vec<GateRow<'a>>,
+    matrix: Option<MatrixSection<'a>>,
+    checks: &'a [LabCheck],
+    broken_checks: usize,
     failures: Vec<FailureRow<'a>>,
     more_failures: usize,
     skipped: &'a [Skip],
@@ -102,6 +115,91 @@ struct GateRow<'a> {
     samples: u64,
     verdict: GateVerdict,
     place: &'a str,
+}
+
+/// Every pair of networks at a glance, then those that need attention one by one.
+struct MatrixSection<'a> {
+    summary: String,
+    grids: Vec<HtmlGrid<'a>>,
+    hints: &'a [String],
+    bad: Vec<BadCell<'a>>,
+    more_bad: usize,
+}
+
+struct HtmlGrid<'a> {
+    title: String,
+    columns: &'a [String],
+    rows: Vec<(&'a str, Vec<Option<HtmlCell<'a>>>)>,
+}
+
+struct HtmlCell<'a> {
+    class: &'static str,
+    word: String,
+    title: String,
+    /// Of the cell below, where it is told what is wrong.
+    link: Option<&'a str>,
+}
+
+struct BadCell<'a> {
+    heading: String,
+    expected: String,
+    times: String,
+    cell: &'a CellResult,
+    timeline: Option<Panel>,
+}
+
+fn matrix_section<'a>(record: &Record, matrix: &'a MatrixResult) -> MatrixSection<'a> {
+    let bad = || matrix.cells.iter().filter(|cell| !is_ok(cell));
+    let bad_cell = |cell: &'a CellResult| BadCell {
+        heading: heading(cell),
+        expected: expected(cell),
+        times: times(cell),
+        cell,
+        timeline: timeline(record, &cell.name),
+    };
+    let grid = |grid: super::matrix::Grid<'a>| HtmlGrid {
+        title: grid.title,
+        columns: grid.columns,
+        rows: grid
+            .rows
+            .into_iter()
+            .map(|row| (row.name, row.cells.into_iter().map(|cell| cell.map(html_cell)).collect()))
+            .collect(),
+    };
+    MatrixSection {
+        summary: summary(matrix),
+        grids: grids(matrix).into_iter().map(grid).collect(),
+        hints: &matrix.hints,
+        bad: bad().take(LISTED).map(bad_cell).collect(),
+        more_bad: bad().count().saturating_sub(LISTED),
+    }
+}
+
+fn html_cell(cell: &CellResult) -> HtmlCell<'_> {
+    let class = match cell.outcome {
+        CellOutcome::Ok if cell.cell.expected == Route::Direct => "direct",
+        CellOutcome::Ok => "relayed",
+        CellOutcome::OverRelayed | CellOutcome::WrongTransport | CellOutcome::Flaky => "doubtful",
+        CellOutcome::Failed => "broken",
+        CellOutcome::LabLies | CellOutcome::Unjudged => "unknown",
+    };
+    let times = times(cell);
+    let times = if times.is_empty() { times } else { format!("; {times}") };
+    let title = format!("{}: {}, {}{times}", heading(cell), cell.outcome.name(), cell.detail);
+    HtmlCell { class, word: word(cell), title, link: (!is_ok(cell)).then_some(&cell.name) }
+}
+
+fn expected(cell: &CellResult) -> String {
+    match cell.cell.expected {
+        Route::None => "no path".into(),
+        route => route.to_string(),
+    }
+}
+
+fn times(cell: &CellResult) -> String {
+    let time = |what: &str, ms: Option<f64>| ms.map(|ms| format!("{what} {}", number::value(ms, Unit::Milliseconds)));
+    let times = [time("connected in", cell.connection_time_ms), time("fell back in", cell.time_to_fallback_ms)];
+    times.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 struct FailureRow<'a> {
@@ -162,7 +260,7 @@ struct PathRow {
 fn place(record: &Record, call: &str, peer: &str) -> (String, String) {
     record.call(call).map_or_else(Default::default, |(plan, _)| {
         let peer = if plan.offerer.id == peer { &plan.offerer } else { &plan.answerer };
-        (plan.set.clone(), peer.group.clone())
+        (super::heading(plan).to_owned(), peer.group.clone())
     })
 }
 

@@ -6,11 +6,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::RenderError;
-use crate::gate::{GateResult, Judgement, Verdict};
-use crate::plan::{Engine, Role};
+use crate::gate::{GateResult, Judgement, MatrixResult, Verdict};
+use crate::plan::{Engine, NetworkDriver, Role};
 use crate::record::{
-    At, CallCounts, Direction, Distribution, Mark, MediaReport, Metric, Outcome, Path, Phase, Record, Scope, Selection,
-    Skip, Unit, Warning,
+    At, CallCounts, Direction, Distribution, LabCheck, Mark, MediaReport, Metric, Outcome, Path, Phase, Record, Scope,
+    Selection, Skip, Unit, Warning,
 };
 
 /// The version of the schema. Adding a field is compatible and keeps it.
@@ -64,6 +64,12 @@ struct Report<'a> {
     failures: Vec<FailureEntry<'a>>,
     /// Every gate, in the order of the scenario.
     gates: &'a [GateResult],
+    /// What became of every pair of networks; absent without a matrix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matrix: Option<MatrixResult>,
+    /// The networks that the calls went through; absent without any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lab: Option<Lab<'a>>,
     /// Metrics by name. A metric that was never measured is not there.
     metrics: BTreeMap<&'static str, MetricEntry<'a>>,
     /// Metrics that peers could not have, with the reason.
@@ -89,6 +95,17 @@ struct OutcomeEntry<'a> {
     how: &'static str,
     /// The signal, or what broke.
     detail: Option<&'a str>,
+}
+
+/// The networks that the calls went through.
+#[derive(JsonSchema, Serialize)]
+struct Lab<'a> {
+    /// What brought packets to them.
+    driver: NetworkDriver,
+    /// Their names.
+    sites: Vec<&'a str>,
+    /// What was measured of them before calls were judged.
+    checks: &'a [LabCheck],
 }
 
 /// A failure of a peer.
@@ -224,6 +241,12 @@ impl<'a> Report<'a> {
             calls: record.call_counts(),
             failures: failures(record),
             gates: &judgement.gates,
+            matrix: crate::gate::matrix(record),
+            lab: plan.and_then(|plan| plan.network.as_ref()).map(|network| Lab {
+                driver: network.driver,
+                sites: network.sites.iter().map(|site| site.name.as_str()).collect(),
+                checks: record.lab_checks(),
+            }),
             metrics: record.metrics().map(|metric| (metric.name(), metric_entry(record, metric))).collect(),
             absences: absences(record),
             paths: record.paths(),

@@ -1,12 +1,13 @@
-//! `junit.xml`: what CI systems show. The suite is the scenario and each gate a case; trouble of the environment is an
+//! `junit.xml`: what CI systems show. The suite is the scenario, each gate a case and each pair of networks; trouble of the environment is an
 //! error, a gate that does not hold a failure.
 
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
+use super::matrix;
 use super::{RenderError, phase_name};
-use crate::gate::{GateResult, GateVerdict, Judgement, Verdict};
+use crate::gate::{CellOutcome, CellResult, GateResult, GateVerdict, Judgement, Verdict};
 use crate::record::Record;
 
 /// Failing calls that are told one by one.
@@ -19,6 +20,9 @@ pub(super) fn render(record: &Record, judgement: &Judgement) -> Result<String, R
     properties(&mut suite, record, judgement);
     for result in &judgement.gates {
         suite.add_test_case(gate(name, result, judgement.verdict));
+    }
+    for result in crate::gate::matrix(record).iter().flat_map(|matrix| &matrix.cells) {
+        suite.add_test_case(cell(name, result, judgement.verdict));
     }
     suite.add_test_case(calls(name, record, judgement));
     if matches!(judgement.verdict, Verdict::Invalid | Verdict::Error | Verdict::Interrupted) {
@@ -64,6 +68,34 @@ fn gate(scenario: &str, result: &GateResult, verdict: Verdict) -> TestCase {
     case(&class, &format!("{} {}", gate.metric.name(), gate.expect), status)
 }
 
+/// A pair of networks, under the name of its calls.
+fn cell(scenario: &str, result: &CellResult, verdict: Verdict) -> TestCase {
+    let kind = match result.outcome {
+        CellOutcome::Ok => None,
+        CellOutcome::LabLies | CellOutcome::Unjudged => Some(NonSuccessKind::Error),
+        _ if verdict == Verdict::Fail => Some(NonSuccessKind::Failure),
+        // What networks do that are not what was asked for says nothing about the service.
+        _ => Some(NonSuccessKind::Error),
+    };
+    let status = kind.map_or_else(TestCaseStatus::success, |kind| {
+        let mut status = TestCaseStatus::non_success(kind);
+        status.set_message(format!("{}: {}", result.outcome.name(), result.detail)).set_type(result.outcome.name());
+        let hint = result.hint.iter().map(|hint| format!("hint: {hint}"));
+        let reason = format!("expected: {}, since {}", result.cell.expected, result.cell.reason);
+        let lines = [matrix::heading(result), reason].into_iter().chain(hint).chain(result.failures.iter().cloned());
+        status.set_description(lines.collect::<Vec<_>>().join("\n"));
+        status
+    });
+    let mut case = case(&format!("{scenario}.matrix"), &result.name, status);
+    if let Some(observed) = &result.observed {
+        case.add_property(Property::new("path", observed));
+    }
+    if let Some(ms) = result.connection_time_ms {
+        case.set_time(Duration::from_secs_f64(ms / 1e3));
+    }
+    case
+}
+
 /// The calls themselves: a run whose gates hold can fail by a call alone.
 fn calls(scenario: &str, record: &Record, judgement: &Judgement) -> TestCase {
     let counts = record.call_counts();
@@ -82,7 +114,9 @@ fn calls(scenario: &str, record: &Record, judgement: &Judgement) -> TestCase {
             )
         })
         .collect();
-    let gates_hold = judgement.gates.iter().all(|result| result.verdict == GateVerdict::Pass);
+    let paths_hold = crate::gate::matrix(record)
+        .is_none_or(|matrix| matrix.cells.iter().all(|cell| cell.outcome == CellOutcome::Ok));
+    let gates_hold = paths_hold && judgement.gates.iter().all(|result| result.verdict == GateVerdict::Pass);
     let status = if judgement.verdict == Verdict::Fail && gates_hold {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
         status.set_message(judgement.reasons.join("; ")).set_type("call");

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::number;
-use super::phase_name;
-use crate::gate::{GateVerdict, Judgement, Verdict};
+use super::{matrix, phase_name};
+use crate::gate::{CellOutcome, GateVerdict, Judgement, Verdict};
 use crate::record::{Record, Selection};
 
 /// Failures that are listed; a step summary may hold 1 MiB.
@@ -13,6 +13,7 @@ const FAILURES: usize = 50;
 pub(super) fn render(record: &Record, judgement: &Judgement) -> String {
     let mut out = String::new();
     head(&mut out, record, judgement);
+    networks(&mut out, record);
     gates(&mut out, judgement);
     failures(&mut out, record);
     skipped(&mut out, record);
@@ -44,6 +45,57 @@ fn head(out: &mut String, record: &Record, judgement: &Judgement) {
     if !judgement.reasons.is_empty() {
         out.push('\n');
     }
+}
+
+/// Every pair of networks, then those that need attention.
+fn networks(out: &mut String, record: &Record) {
+    let broken = record.lab_checks().iter().filter(|check| !check.ok).count();
+    if let checks @ 1.. = record.lab_checks().len() {
+        let sign = if broken == 0 { "✅" } else { "⚠️" };
+        let of = if broken == 0 { "all hold".to_owned() } else { format!("{broken} do not hold") };
+        let _ = writeln!(out, "{sign} {} of the networks: {of}.\n", number::count(checks as u64, "check"));
+    }
+    let Some(result) = crate::gate::matrix(record) else { return };
+    for grid in matrix::grids(&result) {
+        if !grid.title.is_empty() {
+            let _ = writeln!(out, "#### {}\n", escape(&grid.title));
+        }
+        let columns: Vec<String> = grid.columns.iter().map(|name| escape(name)).collect();
+        let _ = writeln!(out, "| offers \\ answers | {} |", columns.join(" | "));
+        let _ = writeln!(out, "|---|{}", "---|".repeat(columns.len()));
+        for row in &grid.rows {
+            let cell = |cell: &Option<&crate::gate::CellResult>| match cell {
+                Some(cell) if matrix::is_ok(cell) => format!("✅ {}", matrix::word(cell)),
+                Some(cell) if matches!(cell.outcome, CellOutcome::LabLies | CellOutcome::Unjudged) => {
+                    format!("⚠️ {}", matrix::word(cell))
+                }
+                Some(cell) => format!("❌ {}", matrix::word(cell)),
+                None => String::new(),
+            };
+            let cells: Vec<String> = row.cells.iter().map(cell).collect();
+            let _ = writeln!(out, "| {} | {} |", escape(row.name), cells.join(" | "));
+        }
+        out.push('\n');
+    }
+    let _ = writeln!(out, "{}.\n", sentence(&matrix::summary(&result)));
+    let bad: Vec<_> = result.cells.iter().filter(|cell| !matrix::is_ok(cell)).collect();
+    for cell in bad.iter().take(FAILURES) {
+        let hint = cell.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
+        let text = escape(&format!("{}{hint}", cell.detail));
+        let _ = writeln!(out, "- **{}**, {}: {text}", escape(&matrix::heading(cell)), cell.outcome.name());
+    }
+    if let Some(more) = bad.len().checked_sub(FAILURES).filter(|more| *more > 0) {
+        let _ = writeln!(out, "- … and {more} more in `report.json`");
+    }
+    if !bad.is_empty() {
+        out.push('\n');
+    }
+}
+
+/// With a capital letter.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn gates(out: &mut String, judgement: &Judgement) {

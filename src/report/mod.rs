@@ -9,6 +9,7 @@ mod html;
 mod json;
 mod junit;
 mod markdown;
+mod matrix;
 mod number;
 mod openmetrics;
 mod progress;
@@ -26,6 +27,7 @@ pub use redact::command_line as redact_command_line;
 pub use terminal::{Style, render as terminal};
 
 use crate::gate::{Expectation, GateResult, Statistic};
+use crate::plan::CallPlan;
 use crate::record::Phase;
 
 /// The word for a phase.
@@ -41,6 +43,12 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::Media => "media",
         Phase::Teardown => "teardown",
     }
+}
+
+/// What a call is shown under where like calls are brought together: its set, or the matrix, whose sets are too many to be
+/// told one by one.
+fn heading(call: &CallPlan) -> &str {
+    if call.cell.is_some() { "matrix" } else { &call.set }
 }
 
 /// What a gate observed, in the words of its statistic.

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::number;
-use crate::gate::{GateVerdict, Judgement, Verdict, health_checks};
+use super::{matrix, number};
+use crate::gate::{CellOutcome, GateVerdict, Judgement, Verdict, health_checks};
 use crate::plan::Engine;
 use crate::record::{Record, Selection};
 
@@ -24,6 +24,7 @@ pub fn render(record: &Record, judgement: &Judgement, style: Style) -> String {
     let mut text = Text { out: String::new(), style };
     metrics(&mut text, record);
     gates(&mut text, judgement);
+    networks(&mut text, record);
     failures(&mut text, record);
     skipped(&mut text, record);
     for warning in record.warnings() {
@@ -73,6 +74,77 @@ fn gates(text: &mut Text, judgement: &Judgement) {
         let place =
             if result.verdict == GateVerdict::Pass { String::new() } else { format!(" at {}", result.gate.place) };
         text.labelled(word, &format!("{}{place}", result.message), colour);
+    }
+}
+
+/// The matrix as a grid of four letters a cell, then the cells that need attention.
+fn networks(text: &mut Text, record: &Record) {
+    let checks = record.lab_checks();
+    if !checks.is_empty() {
+        let broken: Vec<_> = checks.iter().filter(|check| !check.ok).collect();
+        let count = number::count(checks.len() as u64, "check");
+        let (message, colour) = match broken.first() {
+            None => (format!("{count} of the networks, all hold"), Colour::Dim),
+            Some(check) => {
+                let (site, what, expected, measured) = (&check.site, &check.what, &check.expected, &check.measured);
+                let first = format!("{site}: {what} is {measured} instead of {expected}");
+                (format!("{count} of the networks, {} do not hold, first: {first}", broken.len()), Colour::Red)
+            }
+        };
+        text.labelled("lab    ", &message, colour);
+    }
+    let Some(result) = crate::gate::matrix(record) else { return };
+    for grid in matrix::grids(&result) {
+        text.line("");
+        if !grid.title.is_empty() {
+            text.line(&format!("  {}", grid.title));
+        }
+        let number = |index: usize| format!("{:>2}", index + 1);
+        let named: Vec<String> = grid
+            .rows
+            .iter()
+            .map(|row| match grid.columns.iter().position(|column| column == row.name) {
+                Some(index) => format!("{} {}", number(index), row.name),
+                None => format!("   {}", row.name),
+            })
+            .collect();
+        let width = named.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        // A terminal that is too narrow for all columns gets them in several pieces.
+        let piece = (text.style.width.saturating_sub(width + 2) / 5).max(1);
+        for from in (0..grid.columns.len()).step_by(piece) {
+            let columns = from..(from + piece).min(grid.columns.len());
+            let head: String = columns.clone().map(|index| format!(" {:<4}", number(index))).collect();
+            text.coloured(&format!("  {:<width$}{head}", ""), Colour::Dim);
+            for (row, name) in grid.rows.iter().zip(&named) {
+                let mut line = format!("  {name:<width$}");
+                for cell in &row.cells[columns.clone()] {
+                    let letters = cell.map_or("", matrix::letters);
+                    let colour = match cell {
+                        None => Colour::None,
+                        Some(cell) if matrix::is_ok(cell) => Colour::Green,
+                        Some(cell) if cell.outcome == CellOutcome::Unjudged => Colour::Yellow,
+                        Some(_) => Colour::Red,
+                    };
+                    let _ = write!(line, " {}", text.paint(&format!("{letters:<4}"), colour));
+                }
+                text.line(&line);
+            }
+        }
+        let others = grid.columns.iter().enumerate().filter(|(_, name)| grid.rows.iter().all(|row| row.name != **name));
+        let others: Vec<String> = others.map(|(index, name)| format!("{} {name}", index + 1)).collect();
+        if !others.is_empty() {
+            text.prose("  ", &format!("columns: {}", others.join(", ")), Colour::Dim);
+        }
+    }
+    text.line("");
+    text.prose("  ", &matrix::summary(&result), Colour::None);
+    let bad: Vec<_> = result.cells.iter().filter(|cell| !matrix::is_ok(cell)).collect();
+    for cell in bad.iter().take(FAILURES) {
+        let hint = cell.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
+        text.labelled("pair   ", &format!("{}: {}{hint}", matrix::heading(cell), cell.detail), Colour::Red);
+    }
+    if let Some(more) = bad.len().checked_sub(FAILURES + 1) {
+        text.line(&format!("  … and {} in the report", number::count(more as u64 + 1, "more pair")));
     }
 }
 

@@ -76,7 +76,12 @@ pub(super) struct Bar {
 
 /// The waterfall; absent without a call that passed a mark.
 pub(super) fn waterfall(record: &Record) -> Option<Waterfall> {
-    let sets = record.sets();
+    let mut sets: Vec<&str> = Vec::new();
+    for (plan, _) in record.calls() {
+        if !sets.contains(&super::heading(plan)) {
+            sets.push(super::heading(plan));
+        }
+    }
     let budget = (CALLS / sets.len().max(1)).max(LEAST);
     let mut hidden = 0;
     let mut panels = Vec::new();
@@ -84,7 +89,7 @@ pub(super) fn waterfall(record: &Record) -> Option<Waterfall> {
     for set in sets {
         let calls: Vec<Drawn<'_>> = record
             .calls()
-            .filter(|(plan, _)| plan.set == set)
+            .filter(|(plan, _)| super::heading(plan) == set)
             .filter_map(|(plan, call)| Drawn::new(plan, call))
             .collect();
         if calls.is_empty() {
@@ -107,6 +112,15 @@ pub(super) fn waterfall(record: &Record) -> Option<Waterfall> {
     }
     legend.push(("channel", "data channel open"));
     Some(Waterfall { legend, medians: median_panel(&medians), sets: panels, hidden })
+}
+
+/// The calls of one set alone; absent without a call that passed a mark.
+pub(super) fn timeline(record: &Record, set: &str) -> Option<Panel> {
+    let calls = record.calls().filter(|(plan, _)| plan.set == set);
+    let calls: Vec<Drawn<'_>> = calls.filter_map(|(plan, call)| Drawn::new(plan, call)).collect();
+    let count = calls.len();
+    let chosen = choose(calls, LEAST);
+    (count > 0).then(|| panel(record, set, &chosen, count))
 }
 
 /// A call with the instant that its bars start at.

@@ -7,8 +7,8 @@ use std::path::Path;
 use super::error::suggest;
 use super::format::{Data, GateRule, Media, Scenario, Signaling, Video};
 use super::report::Report;
-use super::topology;
 use super::units::{Size, Time};
+use super::{matrix, network, topology};
 use crate::gate::Expectation;
 use crate::plan::{Engine, VideoCodec};
 use crate::turn::client::IceUrl;
@@ -24,7 +24,9 @@ pub(super) fn check(scenario: &mut Scenario, base: &Path, report: &mut Report<'_
             media(own, &format!("topology.calls.{index}.media"), base, report);
         }
     }
+    matrix::complete(scenario, report);
     peers(scenario, report);
+    network::check(scenario, report);
     topology::complete(scenario, report);
     times(scenario, report);
     gates(scenario, report);
@@ -78,7 +80,7 @@ fn ice(scenario: &Scenario, base: &Path, report: &mut Report<'_>) {
         let help = "give a PEM file that exists; the path is relative to the scenario";
         report.wrong("ice.ca", format!("there is no file {}", base.join(ca).display()), help);
     }
-    let mut has_turn = false;
+    let mut has_turn = scenario.network.as_ref().is_some_and(|network| network.turn.is_some());
     for (index, server) in ice.servers.iter().enumerate() {
         let path = format!("ice.servers.{index}");
         let mut needs_login = false;
@@ -100,7 +102,10 @@ fn ice(scenario: &Scenario, base: &Path, report: &mut Report<'_>) {
         }
     }
     if ice.policy == crate::plan::IceTransportPolicy::Relay && !has_turn {
-        let help = "add a TURN server as [[ice.servers]], or use policy = \"all\"";
+        let help = match network {
+            Some(_) => "add [network.turn], or use policy = \"all\"",
+            None => "add a TURN server as [[ice.servers]], or use policy = \"all\"",
+        };
         report.wrong(
             "ice.policy",
             "no call can connect: only relayed candidates may be used, and no TURN server is given",
@@ -156,6 +161,10 @@ pub(crate) fn codec(video: Video) -> Option<VideoCodec> {
 }
 
 fn peers(scenario: &Scenario, report: &mut Report<'_>) {
+    if scenario.peers.is_empty() && scenario.matrix.is_none() {
+        let fault = if report.is_written("peers") { "`peers` is empty" } else { "the key `peers` is missing" };
+        report.wrong("peers", fault, "give at least one group of peers as [[peers]]");
+    }
     let mut names = BTreeSet::new();
     for (index, group) in scenario.peers.iter().enumerate() {
         let path = format!("peers.{index}");
@@ -212,7 +221,10 @@ fn times(scenario: &Scenario, report: &mut Report<'_>) {
 
 fn gates(scenario: &Scenario, report: &mut Report<'_>) {
     let groups: Vec<&str> = scenario.peers.iter().map(super::format::Peers::name).collect();
-    let sets: Vec<String> = scenario.topology.calls.iter().map(super::format::Calls::name).collect();
+    let sets: Vec<String> = match &scenario.matrix {
+        Some(matrix) => matrix.cells(scenario.ice.policy).into_iter().map(|cell| cell.name).collect(),
+        None => scenario.topology.calls.iter().map(super::format::Calls::name).collect(),
+    };
     for (index, GateRule { metric, scope, expect, .. }) in scenario.gate.iter().enumerate() {
         let path = format!("gate.{index}");
         if let Err(error) = Expectation::parse(expect, *metric) {

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::matrix::Matrix;
+use super::network::Network;
 use super::units::{Rate, Share, Size, Time};
 use crate::plan::{BrowserSource, Engine, IceTransportPolicy, MediaDirection};
 use crate::record::Metric;
@@ -29,12 +31,19 @@ pub struct Scenario {
     /// What flows in every call.
     #[serde(default)]
     pub media: Media,
-    /// Groups of like peers.
-    #[schemars(length(min = 1, max = 100))]
+    /// The networks between the peers. Without them they use those of this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
+    /// Groups of like peers. At least one, unless `matrix` says which there are.
+    #[serde(default)]
+    #[schemars(length(max = 100))]
     pub peers: Vec<Peers>,
     /// Who calls whom.
     #[serde(default)]
     pub topology: Topology,
+    /// Every network calls every other, in place of `topology`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrix: Option<Matrix>,
     /// When calls start, and how long they last.
     #[serde(default)]
     pub load: Load,
@@ -184,6 +193,9 @@ pub struct Peers {
     /// such a run is invalid.
     #[serde(default)]
     pub optional: bool,
+    /// The network that the peers are in. Only with `[network]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
     /// Whether the peers send media, receive it, or both.
     #[serde(default)]
     pub direction: MediaDirection,

@@ -9,6 +9,8 @@ mod check;
 mod error;
 mod explain;
 mod format;
+mod matrix;
+mod network;
 mod report;
 mod set;
 mod shape;
@@ -29,11 +31,18 @@ pub use format::{
     Audio, Bulk, Calls, Data, DeadlineTable, GateRule, Health, Ice, Load, Media, Peers, Scenario, Server, Signaling,
     Topology, TopologyKind, Video, Where,
 };
+pub use matrix::Matrix;
+pub use network::{
+    Carrier, Credential, FirewallTable, Ipv6, LinkChange, LinkName, LinkTable, NamedOr, NatTable, Network, Site,
+    SiteKind, Turn,
+};
 pub use set::Overrides;
 pub use source::{Place, Source};
-pub use units::{Rate, Share, Size, Time, UnitError};
+pub use units::{BitRate, Rate, Share, Size, Time, UnitError};
 
 pub(crate) use check::{check_credential, codec};
+pub(crate) use matrix::{Cell, twin};
+pub(crate) use network::{Address, carrier_spec, site_spec};
 pub(crate) use report::{Report, Surroundings};
 
 use crate::plan::{self, Plan};

@@ -25,8 +25,20 @@ struct Checker<'a> {
 
 impl<'a> Checker<'a> {
     fn value(&mut self, schema: &'a Json, value: &Value, path: &str) {
-        let schema = self.resolve(schema);
-        if let Some(names) = names(schema) {
+        let alternatives = self.alternatives(schema);
+        let Some(schema) =
+            alternatives.iter().copied().find(|schema| fits(schema, value)).or(alternatives.first().copied())
+        else {
+            return;
+        };
+        if let (Some(variants), Value::Table(table)) = (schema.get("oneOf").and_then(Json::as_array), value)
+            && let Some(variant) = variants.iter().find(|variant| is_variant(variant, table))
+        {
+            return self.table(variant, table, path);
+        }
+        if let Some(names) = names(schema)
+            && (alternatives.len() == 1 || matches!(value, Value::String(_)))
+        {
             return self.name(&names, value, path);
         }
         match (type_of(schema), value) {
@@ -37,7 +49,7 @@ impl<'a> Checker<'a> {
             ("integer", Value::Integer(number)) => self.integer(schema, *number, path),
             ("number", Value::Float(number)) if number.is_finite() => {}
             ("number", Value::Integer(_)) => {}
-            (wanted, value) => self.wrong_type(schema, wanted, value, path),
+            _ => self.wrong_type(&alternatives, value, path),
         }
     }
 
@@ -68,8 +80,12 @@ impl<'a> Checker<'a> {
     fn array(&mut self, schema: &'a Json, elements: &[Value], path: &str) {
         let bound = |key: &str| schema.get(key).and_then(Json::as_u64);
         let count = elements.len() as u64;
-        if bound("minItems").is_some_and(|least| count < least) {
-            self.fail(path, format!("`{path}` is empty"), "give at least one".into());
+        match bound("minItems") {
+            Some(1) if count == 0 => self.fail(path, format!("`{path}` is empty"), "give at least one".into()),
+            Some(least) if count < least => {
+                self.fail(path, format!("`{path}` has {count} elements"), format!("{least} are needed"));
+            }
+            _ => {}
         }
         if let Some(most) = bound("maxItems").filter(|most| count > *most) {
             self.fail(path, format!("`{path}` has {count} elements"), format!("at most {most} are accepted"));
@@ -116,12 +132,18 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn wrong_type(&mut self, schema: &Json, wanted: &str, value: &Value, path: &str) {
-        let message = format!("`{}` must be {}, but is {}", last(path), article(wanted), describe(value));
+    fn wrong_type(&mut self, alternatives: &[&'a Json], value: &Value, path: &str) {
+        let [schema, ..] = alternatives else { return };
+        let wanted = type_of(schema);
+        let articles: Vec<&str> = alternatives.iter().map(|schema| article(type_of(schema))).collect();
+        let message = format!("`{}` must be {}, but is {}", last(path), articles.join(" or "), describe(value));
+        let lists_tables = || {
+            schema.get("items").is_some_and(|items| self.alternatives(items).iter().any(|of| type_of(of) == "object"))
+        };
         let help = match (wanted, schema.get("x-unit").and_then(Json::as_str)) {
             (_, Some(unit)) => units::help(unit).into(),
             ("string", None) => "put it in quotes".into(),
-            ("array", None) if schema["items"].get("$ref").is_some() => format!("write it as [[{path}]]"),
+            ("array", None) if lists_tables() => format!("write it as [[{path}]]"),
             ("array", None) => "put it in [ ]".into(),
             ("object", None) => format!("write it as [{path}], with its keys below"),
             ("boolean", None) => "write true or false, without quotes".into(),
@@ -134,18 +156,41 @@ impl<'a> Checker<'a> {
         self.errors.push(ScenarioError { message, place: Some(self.tree.value_place(path)), help: Some(help) });
     }
 
-    /// The schema itself where this one only refers to it, alone or as an alternative to nothing.
-    fn resolve(&self, schema: &'a Json) -> &'a Json {
+    /// What a value may be: the schema itself, what it refers to, or several where it gives a choice; null, which stands
+    /// for an absent value, is left out.
+    fn alternatives(&self, schema: &'a Json) -> Vec<&'a Json> {
         if let Some(reference) = schema.get("$ref").and_then(Json::as_str) {
             let pointed = self.root.pointer(reference.trim_start_matches('#'));
-            return pointed.map_or(schema, |pointed| self.resolve(pointed));
+            return pointed.map_or_else(|| vec![schema], |pointed| self.alternatives(pointed));
         }
-        let alternatives = schema.get("anyOf").and_then(Json::as_array).into_iter().flatten();
-        match alternatives.into_iter().find(|alternative| alternative["type"] != "null") {
-            Some(alternative) => self.resolve(alternative),
-            None => schema,
+        match schema.get("anyOf").and_then(Json::as_array) {
+            Some(choice) => choice
+                .iter()
+                .filter(|alternative| alternative["type"] != "null")
+                .flat_map(|alternative| self.alternatives(alternative))
+                .collect(),
+            None => vec![schema],
         }
     }
+}
+
+/// Whether the value is of the schema's type.
+fn fits(schema: &Json, value: &Value) -> bool {
+    matches!(
+        (type_of(schema), value),
+        ("object", Value::Table(_))
+            | ("array", Value::Array(_))
+            | ("string", Value::String(_))
+            | ("boolean", Value::Boolean(_))
+            | ("integer" | "number", Value::Integer(_))
+            | ("number", Value::Float(_))
+    )
+}
+
+/// Whether the table is this variant of an enumeration: its only key is the variant's name.
+fn is_variant(variant: &Json, table: &Table) -> bool {
+    let properties = variant.get("properties").and_then(Json::as_object);
+    properties.is_some_and(|properties| table.len() == 1 && table.keys().all(|key| properties.contains_key(key)))
 }
 
 /// The names that an enumeration accepts.

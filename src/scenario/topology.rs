@@ -9,11 +9,11 @@ use super::report::Report;
 use crate::plan::{Engine, room};
 
 /// More calls than one process can make; a larger number is a slip of the finger.
-const MOST_CALLS: u64 = 20_000;
+pub(super) const MOST_CALLS: u64 = 20_000;
 
 /// Afterwards every group has a name, an engine and a count, and every set of calls a name, unless errors were found.
 pub(super) fn complete(scenario: &mut Scenario, report: &mut Report<'_>) {
-    if scenario.topology.calls.is_empty() {
+    if scenario.topology.calls.is_empty() && scenario.matrix.is_none() {
         scenario.topology.calls.extend(implied_calls(&scenario.peers, report));
     }
     let names_are_known = check_names(scenario, report);

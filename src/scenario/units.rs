@@ -1,4 +1,4 @@
-//! Values with their unit in a string: `"10s"`, `"16 KiB"`, `"50/s"`, `"2%"`. Parsed exactly, never through a float.
+//! Values with their unit in a string: `"10s"`, `"16 KiB"`, `"50/s"`, `"2%"`, `"1.5 Mbit/s"`. Parsed exactly, never through a float.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -54,6 +54,13 @@ pub struct Share {
     pub ppm: u32,
 }
 
+/// Bits per second, at least 1 and at most 1 Tbit/s.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct BitRate {
+    /// Bits per second.
+    pub bps: u64,
+}
+
 const SECOND_US: u64 = 1_000_000;
 const DAY_US: u64 = 86_400 * SECOND_US;
 
@@ -86,6 +93,11 @@ impl Rate {
         let offset = u128::from(number) * u128::from(self.period_us) * 1_000 / u128::from(self.milli_events);
         u64::try_from(offset).unwrap_or(u64::MAX)
     }
+}
+
+impl BitRate {
+    const UNITS: &'static [(&'static str, u64)] =
+        &[("bit/s", 1), ("kbit/s", 1_000), ("Mbit/s", 1_000_000), ("Gbit/s", 1_000_000_000)];
 }
 
 impl Share {
@@ -153,6 +165,19 @@ impl FromStr for Share {
     }
 }
 
+impl FromStr for BitRate {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let (number, (_, factor)) = split::<Self>(text, Self::UNITS)?;
+        match number.times(factor) {
+            Some(0) => Err(fail::<Self>(text, "nothing would pass")),
+            Some(bps @ 1..=1_000_000_000_000) => Ok(Self { bps }),
+            _ => Err(fail::<Self>(text, "not a whole number of bits per second, or more than 1000 Gbit/s")),
+        }
+    }
+}
+
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (unit, factor) = largest(self.us, &[("s", SECOND_US), ("ms", 1_000), ("us", 1)]);
@@ -177,6 +202,14 @@ impl fmt::Display for Rate {
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}%", Decimal { digits: self.ppm.into(), scale: 4 })
+    }
+}
+
+impl fmt::Display for BitRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, factor) =
+            largest(self.bps, &[("Gbit/s", 1_000_000_000), ("Mbit/s", 1_000_000), ("kbit/s", 1_000), ("bit/s", 1)]);
+        write!(f, "{} {unit}", self.bps / factor)
     }
 }
 
@@ -214,6 +247,12 @@ impl Kind for Share {
     const PATTERN: &'static str = r"^[0-9]+(\.[0-9]+)? ?%$";
 }
 
+impl Kind for BitRate {
+    const NAME: &'static str = "bit rate";
+    const HELP: &'static str = "write a number and one of bit/s, kbit/s, Mbit/s, Gbit/s, such as \"1.5 Mbit/s\"";
+    const PATTERN: &'static str = r"^[0-9]+(\.[0-9]+)? ?(bit|kbit|Mbit|Gbit)/s$";
+}
+
 /// Checks a text against the kind of value that a schema's `x-unit` names.
 pub(crate) fn check(kind: &str, text: &str) -> Result<(), UnitError> {
     match kind {
@@ -221,6 +260,7 @@ pub(crate) fn check(kind: &str, text: &str) -> Result<(), UnitError> {
         Size::NAME => text.parse::<Size>().map(drop),
         Rate::NAME => text.parse::<Rate>().map(drop),
         Share::NAME => text.parse::<Share>().map(drop),
+        BitRate::NAME => text.parse::<BitRate>().map(drop),
         _ => Ok(()),
     }
 }
@@ -231,6 +271,7 @@ pub(crate) fn help(kind: &str) -> &'static str {
         Time::NAME => Time::HELP,
         Size::NAME => Size::HELP,
         Rate::NAME => Rate::HELP,
+        BitRate::NAME => BitRate::HELP,
         _ => Share::HELP,
     }
 }
@@ -331,7 +372,7 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(Time, Size, Rate, Share);
+as_text!(Time, Size, Rate, Share, BitRate);
 
 #[cfg(test)]
 mod tests {
@@ -354,6 +395,7 @@ mod tests {
         assert_eq!("16 KiB".parse::<Size>().unwrap().bytes, 16_384);
         assert_eq!("1.5kB".parse::<Size>().unwrap().bytes, 1_500);
         assert_eq!("0.07%".parse::<Share>().unwrap().ppm, 700);
+        assert_eq!("1.5 Mbit/s".parse::<BitRate>().unwrap().bps, 1_500_000);
     }
 
     #[test]
@@ -370,6 +412,8 @@ mod tests {
         assert!("101%".parse::<Share>().is_err());
         assert!("0/s".parse::<Rate>().is_err());
         assert!("2000000/s".parse::<Rate>().is_err());
+        assert!("0 bit/s".parse::<BitRate>().is_err());
+        assert!("1 MB/s".parse::<BitRate>().is_err());
     }
 
     #[test]
@@ -384,16 +428,18 @@ mod tests {
         #[test]
         fn what_is_shown_reads_back(us in 0..=DAY_US, bytes in 0..=1_u64 << 30, ppm in 0..=1_000_000_u32, milli in 1..1_000_000_u64) {
             let (time, size, share) = (Time { us }, Size { bytes }, Share { ppm });
+            let bit_rate = BitRate { bps: milli };
             let rate = Rate { milli_events: milli, period_us: SECOND_US };
             prop_assert_eq!(time.to_string().parse(), Ok(time));
             prop_assert_eq!(size.to_string().parse(), Ok(size));
             prop_assert_eq!(share.to_string().parse(), Ok(share));
             prop_assert_eq!(rate.to_string().parse(), Ok(rate));
+            prop_assert_eq!(bit_rate.to_string().parse(), Ok(bit_rate));
         }
 
         #[test]
         fn no_text_breaks_it(text in ".{0,40}") {
-            for kind in ["duration", "size", "rate", "share"] {
+            for kind in ["duration", "size", "rate", "share", "bit rate"] {
                 let _ = check(kind, &text);
             }
         }

@@ -36,7 +36,7 @@ pub fn plan(offerer: Engine, answerer: Engine, media: MediaPlan) -> Plan {
         direction: MediaDirection::SendRecv,
         browser: Some(BrowserPlan { tabs_per_browser: 4, ..BrowserPlan::default() }),
     };
-    let peer = |name: &str| PeerPlan { id: format!("{name}/0"), group: name.into() };
+    let peer = |name: &str| PeerPlan { id: format!("{name}/0"), group: name.into(), site: None };
     Plan {
         plan: Plan::VERSION,
         name: "browser-test".into(),
@@ -45,6 +45,7 @@ pub fn plan(offerer: Engine, answerer: Engine, media: MediaPlan) -> Plan {
         seed: 1,
         signaling: SignalingPlan { url: None, listen: "127.0.0.1:0".into(), ca: None },
         ice: IcePlan::default(),
+        network: None,
         media,
         deadlines: Deadlines {
             start_us: 60_000_000,
@@ -68,7 +69,9 @@ pub fn plan(offerer: Engine, answerer: Engine, media: MediaPlan) -> Plan {
             answerer: peer("answerer"),
             start_us: 0,
             hold_us: 3_000_000,
+            policy: None,
             media: None,
+            cell: None,
         }],
         gates: Vec::new(),
     }

@@ -282,6 +282,7 @@ fn plan() -> Plan {
                     format!("{group}/{set}-{end}{index}")
                 },
                 group: group.into(),
+                site: None,
             };
             calls.push(CallPlan {
                 room: id.clone(),
@@ -290,7 +291,9 @@ fn plan() -> Plan {
                 answerer: peer(answerer, "a"),
                 start_us: 20_000 * index,
                 hold_us: 5_000_000,
+                policy: None,
                 media: None,
+                cell: None,
                 id,
             });
         }
@@ -303,6 +306,7 @@ fn plan() -> Plan {
         seed: 7,
         signaling: SignalingPlan { url: None, listen: "127.0.0.1:0".into(), ca: None },
         ice: IcePlan::default(),
+        network: None,
         media: MediaPlan {
             video: Some(VideoPlan { codec: VideoCodec::Vp8, frame_rate: 30, fixtures: None }),
             audio: false,

@@ -52,6 +52,12 @@ pub struct World {
     handed_out: [u32; 2],
 }
 
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").field("seed", &self.seed).field("sites", &self.sites.len()).finish_non_exhaustive()
+    }
+}
+
 struct Host {
     realm: usize,
     addresses: Vec<IpAddr>,
