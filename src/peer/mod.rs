@@ -76,7 +76,7 @@ pub struct PeerContext {
 impl PeerContext {
     /// Which candidates its call may use.
     pub fn ice_policy(&self) -> IceTransportPolicy {
-        self.plan.ice.policy
+        self.plan.policy_of(&self.call)
     }
 
     /// A failure of this peer.

@@ -65,19 +65,19 @@ impl RunDirectory {
     }
 
     /// Writes a file whole or not at all.
-    pub fn write(&self, file: &str, text: &str) -> Result<(), WriteError> {
-        write_whole(&self.path.join(file), text)
+    pub fn write(&self, file: &str, content: impl AsRef<[u8]>) -> Result<(), WriteError> {
+        write_whole(&self.path.join(file), content)
     }
 }
 
 /// Writes a file whole or not at all: a reader sees the old text or the new, never a part.
-pub fn write_whole(path: &Path, text: &str) -> Result<(), WriteError> {
+pub fn write_whole(path: &Path, content: impl AsRef<[u8]>) -> Result<(), WriteError> {
     let fail = |error| WriteError { path: path.to_owned(), error };
     let name = path.file_name().ok_or_else(|| fail(io::ErrorKind::InvalidFilename.into()))?;
     let temporary = path.with_file_name(format!(".{}.{}", name.display(), std::process::id()));
     let written = (|| {
         let mut file = File::create(&temporary)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(content.as_ref())?;
         file.sync_data()?;
         fs::rename(&temporary, path)
     })();

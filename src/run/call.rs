@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::network::Network;
 use super::phases;
 use super::traffic::Traffic;
 use crate::peer::network::{IceServers, PeerHost, PeerNetwork};
@@ -22,13 +23,25 @@ pub(super) struct Stage {
     pub(super) plan: Arc<Plan>,
     pub(super) engines: Engines,
     pub(super) endpoint: Arc<Endpoint>,
+    /// The STUN and TURN servers of peers that are in no modelled network.
     pub(super) ice: Arc<IceServers>,
+    /// The modelled networks, if the plan has any.
+    pub(super) network: Option<Network>,
     pub(super) recorder: Recorder,
     pub(super) traffic: Traffic,
     /// The instant from which the plan's start times count.
     pub(super) load_start: Instant,
     /// Ends every call gracefully.
     pub(super) cancel: CancellationToken,
+}
+
+impl Stage {
+    fn network_of(&self, peer: &str) -> PeerNetwork {
+        match &self.network {
+            Some(network) => network.of_peer(peer),
+            None => PeerNetwork { host: PeerHost::Machine, ice: Arc::clone(&self.ice) },
+        }
+    }
 }
 
 /// Conducts one call. Returns when everything that it held is free again.
@@ -222,7 +235,7 @@ fn context(stage: &Stage, call: &Arc<CallPlan>, role: Role) -> PeerContext {
         group: Arc::new(group.clone()),
         call: Arc::clone(call),
         role,
-        network: PeerNetwork { host: PeerHost::Machine, ice: Arc::clone(&stage.ice) },
+        network: stage.network_of(&peer.id),
         signaling: Arc::clone(&stage.endpoint),
         recorder: stage.recorder.for_peer(&peer.id, &call.id),
     }

@@ -6,6 +6,7 @@
 mod call;
 mod environment;
 mod interrupt;
+mod network;
 mod phases;
 #[cfg(test)]
 mod testing;
@@ -30,6 +31,7 @@ use crate::record::{
 };
 use crate::signaling::{Endpoint, Identity, Limits, Server, ServerConfig};
 use call::Stage;
+use network::Network;
 use traffic::Traffic;
 
 /// How long after the preparations the load starts, so that every call's task waits for its time and none is late.
@@ -120,6 +122,10 @@ async fn perform(
     let mut health = Health::start();
 
     let ice = Arc::new(IceServers::of_plan(&plan.ice)?);
+    let network = match &plan.network {
+        Some(network) => Some(Network::start(&plan, network, directory).await?),
+        None => None,
+    };
     let executable = std::env::current_exe().map_err(|error| format!("this program's own path: {error}"))?;
     let browsers = BrowserPool::new(executable);
     let prepared = tokio::select! {
@@ -131,6 +137,11 @@ async fn perform(
     };
     recorder.record(EventKind::Environment(environment::browsers(prepared.values().flatten())));
     let calls = admit(&plan, &prepared, recorder);
+    if let Some(network) = &network {
+        for check in network.check().await {
+            recorder.record(EventKind::LabCheck(check));
+        }
+    }
 
     let traffic = Traffic::default();
     // What the preparations cost says nothing about the generator under load.
@@ -139,6 +150,7 @@ async fn perform(
         engines: Engines { send_lateness: health.send_lateness(), browsers },
         endpoint,
         ice,
+        network,
         recorder: recorder.clone(),
         traffic: traffic.clone(),
         load_start: Instant::now() + RUN_UP,
@@ -151,10 +163,19 @@ async fn perform(
     }
     let broke = supervise(&mut running, &mut health, recorder, &traffic, &cancel).await;
     stage.engines.browsers.close().await;
+    let ended = end_network(stage, directory).await;
     if let Some(server) = server {
         server.shutdown().await;
     }
-    broke.map_or(Ok(()), Err)
+    broke.map_or(ended, Err)
+}
+
+/// Ends the networks, once the last call has let go of them.
+async fn end_network(stage: Arc<Stage>, directory: &RunDirectory) -> Result<(), String> {
+    match Arc::into_inner(stage).and_then(|stage| stage.network) {
+        Some(network) => network.stop(directory).await,
+        None => Ok(()),
+    }
 }
 
 /// Waits for every call, recording the state of the run each second. Returns what broke, if anything did.

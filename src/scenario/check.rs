@@ -102,7 +102,7 @@ fn ice(scenario: &Scenario, base: &Path, report: &mut Report<'_>) {
         }
     }
     if ice.policy == crate::plan::IceTransportPolicy::Relay && !has_turn {
-        let help = match network {
+        let help = match &scenario.network {
             Some(_) => "add [network.turn], or use policy = \"all\"",
             None => "add a TURN server as [[ice.servers]], or use policy = \"all\"",
         };

@@ -98,15 +98,6 @@ enum Target {
 
 const INTERNET: usize = 0;
 
-impl std::fmt::Debug for World {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("World")
-            .field("hosts", &self.hosts.len())
-            .field("sites", &self.sites.len())
-            .finish_non_exhaustive()
-    }
-}
-
 impl World {
     /// A packet that a host sends.
     pub fn handle_input(&mut self, now: Instant, from: HostId, packet: Packet) {
