@@ -176,12 +176,11 @@ impl Loss {
 impl LinkSpec {
     /// What is wrong with it, if anything.
     pub(super) fn problem(&self) -> Option<&'static str> {
-        let unordered = !self.schedule.is_sorted_by_key(|change| change.at_us);
-        let conditions = self.schedule.iter().map(|change| &change.conditions);
-        std::iter::once(&self.conditions)
-            .chain(conditions)
-            .find_map(Conditions::problem)
-            .or(unordered.then_some("schedule is not in the order of time"))
+        if !self.schedule.is_sorted_by_key(|change| change.at_us) {
+            return Some("schedule is not in the order of time");
+        }
+        let later = self.schedule.iter().map(|change| &change.conditions);
+        std::iter::once(&self.conditions).chain(later).find_map(Conditions::problem)
     }
 }
 
