@@ -6,7 +6,8 @@ use std::io::Write as _;
 
 use super::Exit;
 use super::scenario::ScenarioArgs;
-use crate::plan::Plan;
+use crate::net::oracle::Route;
+use crate::plan::{CellPlan, NetworkDriver, Plan};
 use crate::scenario::{Loaded, Setting};
 
 /// Validate a scenario and show the resolved plan; touches nothing.
@@ -41,6 +42,9 @@ fn summary(plan: &Plan) -> String {
         for peer in [&call.offerer, &call.answerer] {
             *peers.entry(&peer.group).or_default() += 1;
         }
+        if call.cell.is_some() {
+            continue;
+        }
         match sets.iter_mut().find(|(set, _)| *set == call.set) {
             Some((_, count)) => *count += 1,
             None => sets.push((&call.set, 1)),
@@ -51,6 +55,7 @@ fn summary(plan: &Plan) -> String {
         let optional = if group.optional { ", optional" } else { "" };
         line(&mut text, "group", &format!("{} ({count} peers, {}{optional})", group.name, group.engine.name()));
     }
+    networks(&mut text, plan);
     for (set, count) in &sets {
         line(&mut text, "calls", &format!("{set} ({count})"));
     }
@@ -64,6 +69,34 @@ fn summary(plan: &Plan) -> String {
         line(&mut text, "gate", &format!("{}{of}: {} ({})", gate.metric.name(), gate.expect, gate.place));
     }
     text
+}
+
+/// The networks, and how many pairs of a matrix must find which kind of path.
+fn networks(text: &mut String, plan: &Plan) {
+    let Some(network) = &plan.network else { return };
+    let driver = match network.driver {
+        NetworkDriver::InProcess => "in-process",
+        NetworkDriver::Kernel => "kernel",
+    };
+    let turn = network.turn.as_ref().map_or_else(
+        || "no TURN".to_owned(),
+        |turn| format!("TURN over {}", turn.transports.iter().map(|way| way.name()).collect::<Vec<_>>().join(", ")),
+    );
+    line(text, "lab", &format!("{} networks, {driver} driver, {turn}", network.sites.len()));
+    let mut cells: BTreeMap<&str, &CellPlan> = BTreeMap::new();
+    for call in &plan.calls {
+        if let Some(cell) = &call.cell {
+            cells.insert(&call.set, cell);
+        }
+    }
+    let count = |kind: fn(&Route) -> bool| cells.values().filter(|cell| kind(&cell.expected)).count();
+    let direct = count(|route| *route == Route::Direct);
+    let relayed = count(|route| matches!(route, Route::Relayed { .. }));
+    let none = count(|route| *route == Route::None);
+    if !cells.is_empty() {
+        let lost = if none > 0 { format!(", {none} that cannot connect") } else { String::new() };
+        line(text, "matrix", &format!("{} pairs: {direct} direct, {relayed} relayed{lost}", cells.len()));
+    }
 }
 
 /// Every value with its origin, then every call.
@@ -81,6 +114,9 @@ fn explanation(loaded: &Loaded) -> String {
         let start = seconds(call.start_us);
         let (id, offerer, answerer, room) = (&call.id, &call.offerer.id, &call.answerer.id, &call.room);
         let _ = writeln!(text, "at {start}  call {id}: {offerer} offers to {answerer} in room {room}");
+        if let Some(cell) = &call.cell {
+            let _ = writeln!(text, "            expected: {}, since {}", cell.expected, cell.reason);
+        }
     }
     text
 }

@@ -150,7 +150,13 @@ pub(super) fn failed(matrix: &MatrixResult) -> Vec<String> {
         if let [first, ..] = cells[..] {
             let named =
                 if cells.len() <= NAMED { cells.join(", ") } else { format!("{first} and {} more", cells.len() - 1) };
-            reasons.push(format!("{} of {total} pairs of networks: {} ({named})", cells.len(), outcome.name()));
+            let what = match outcome {
+                Failed => "did not connect",
+                OverRelayed => "relayed without need",
+                WrongTransport => "relayed over the wrong transport",
+                _ => "did not always end alike",
+            };
+            reasons.push(format!("{} of {total} pairs of networks {what} ({named})", cells.len()));
         }
     }
     if !reasons.is_empty() {

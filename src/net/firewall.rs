@@ -146,7 +146,8 @@ impl Firewall {
         }
         let (inspects, lifetimes) = (self.spec.tls_only, self.tcp_lifetimes);
         let Some(flow) = self.flows.get_mut(&key) else { return Verdict::Drop(DropReason::NoConnection) };
-        if begins(segment) && (!known || flow.connection.is_over()) {
+        if begins(segment) {
+            // A new connection between the same ends is looked at anew, whatever became of the one before.
             flow.greeting =
                 if inspects { Greeting::Open { seen: 0, next: segment.next_sequence() } } else { Greeting::Fine };
         }
@@ -160,10 +161,7 @@ impl Firewall {
                 if !matches!(flow.greeting, Greeting::Cut) {
                     return Verdict::Pass;
                 }
-                // From here on the connection is over, so that a new one may take its place.
                 let reset = TcpSegment::new(TcpSegment::RST, segment.sequence(), 0, &[]);
-                flow.connection.observe(&reset, true);
-                flow.expires = now + flow.connection.lifetime(lifetimes);
                 let inside = Packet::tcp(packet.destination, packet.source, segment.reset());
                 let outside = Packet::tcp(packet.source, packet.destination, reset);
                 Verdict::Cut(DropReason::NotTls, Box::new(Cut { inside, outside }))

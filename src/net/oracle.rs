@@ -201,6 +201,11 @@ impl<'a> End<'a> {
         if everywhere { UdpReach::Everywhere } else { UdpReach::SomePorts }
     }
 
+    /// Whether UDP can leave to every address and port, as it must on any path but one over a relay of this end's own.
+    pub fn lets_udp_out(&self) -> bool {
+        self.udp() == UdpReach::Everywhere
+    }
+
     /// Whether UDP can leave over IPv6 as well.
     fn has_ipv6(&self) -> bool {
         let edge = self.site.ipv6.as_ref().map(|ipv6| ipv6.edge.as_ref());
@@ -419,6 +424,38 @@ mod tests {
             let end = |site| End { site, carrier: Some(&carrier) };
             assert_eq!(expect(end(&one), end(&other), &everything()).route.to_string(), expected, "{hairpin:?}");
         }
+    }
+
+    #[test]
+    fn symmetric_homes_need_a_relay_even_behind_a_carrier_that_hairpins() {
+        let home = |name: &str| SiteSpec {
+            behind: Some("carrier".into()),
+            ..site(name, nat(Mapping::AddressAndPortDependent, Filtering::AddressAndPortDependent))
+        };
+        let carrier = CarrierSpec {
+            name: "carrier".into(),
+            layers: vec![Layer::Nat(NatSpec { hairpin: Hairpin::External, ..NatSpec::default() })],
+            up: Default::default(),
+            down: Default::default(),
+        };
+        let (one, other) = (home("one"), home("other"));
+        let end = |site| End { site, carrier: Some(&carrier) };
+        assert_eq!(expect(end(&one), end(&other), &everything()).route.to_string(), "relay udp");
+    }
+
+    #[test]
+    fn ipv6_is_direct_where_udp_passes_at_all() {
+        let with_ipv6 = |site: SiteSpec, edge: Option<FirewallSpec>| {
+            let prefix = "2a0f:1::/64".parse().expect("a prefix");
+            SiteSpec { ipv6: Some(crate::net::spec::Ipv6Spec { prefix, edge }), ..site }
+        };
+        let symmetric = || site("s", nat(Mapping::AddressAndPortDependent, Filtering::AddressAndPortDependent));
+        let one = with_ipv6(symmetric(), Some(FirewallSpec::default()));
+        assert_eq!(route(&one, &renamed(&one), &everything()), "direct");
+        assert_eq!(route(&one, &renamed(&symmetric()), &everything()), "relay udp");
+        let edge = FirewallSpec { udp: PortRule::none(Refusal::Drop), ..FirewallSpec::default() };
+        assert_eq!(route(&one, &renamed(&with_ipv6(symmetric(), Some(edge))), &everything()), "relay udp");
+        assert_eq!(route(&one, &with_ipv6(udp_blocked(), None), &everything()), "relay udp/tcp");
     }
 
     #[test]

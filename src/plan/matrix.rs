@@ -82,6 +82,7 @@ fn cell_plan(cell: &Cell, network: &NetworkPlan) -> CellPlan {
     };
     // Another network of the same kind stands in the same column.
     let second = if cell.second == twin(&cell.first) { cell.first.clone() } else { cell.second.clone() };
+    let reason = reason.replace(&twin(&cell.first), &format!("another {}", cell.first));
     let (first, engines, policy) = (cell.first.clone(), cell.engines, cell.policy);
     CellPlan { first, second, engines, policy, expected: route, reason }
 }

@@ -73,12 +73,8 @@ pub(super) fn word(cell: &CellResult) -> String {
 pub(super) fn letters(cell: &CellResult) -> &'static str {
     match cell.outcome {
         CellOutcome::Ok if cell.cell.expected == Route::Direct => "dir",
-        CellOutcome::Ok => match word(cell).rsplit('/').next() {
-            Some("udp") => "udp",
-            Some("tcp") => "tcp",
-            Some("tls") => "tls",
-            _ => "ok",
-        },
+        // Of two relays, the one that is harder to reach tells more.
+        CellOutcome::Ok => ["tls", "tcp", "udp"].into_iter().find(|leg| word(cell).contains(leg)).unwrap_or("ok"),
         CellOutcome::OverRelayed => "OVER",
         CellOutcome::Failed => "FAIL",
         CellOutcome::WrongTransport => "LEG!",

@@ -37,8 +37,24 @@ pub(super) fn judge(record: &Record, cell: &CellPlan, call: &CallPlan) -> Judged
     let Some(taken) = Taken::of(record, call) else {
         return told(CellOutcome::Unjudged, "connected, but neither end said over which path".into());
     };
-    let (outcome, detail) = taken.against(cell);
+    let (outcome, detail) =
+        impossible(record, call).map_or_else(|| taken.against(cell), |said| (CellOutcome::LabLies, said));
     Judged { outcome, observed: Some(taken.to_string()), detail }
+}
+
+/// A network that lets no UDP out can only take part through a relay of its own.
+fn impossible(record: &Record, call: &CallPlan) -> Option<String> {
+    let network = record.plan()?.network.as_ref()?;
+    if call.offerer.site == call.answerer.site {
+        return None;
+    }
+    [&call.offerer, &call.answerer].into_iter().find_map(|peer| {
+        let site = peer.site.as_deref()?;
+        let path = record.paths().iter().rev().find(|path| path.call == call.id && path.peer == peer.id)?;
+        let escaped =
+            path.local.candidate_type != "relay" && path.protocol == "udp" && !network.end(site)?.lets_udp_out();
+        escaped.then(|| format!("sent UDP from {site} without a relay, although it lets none out"))
+    })
 }
 
 /// The path that a call took.
