@@ -87,7 +87,7 @@ pub struct Credentials {
 
 /// Why a user has no key. Clients cannot tell them apart: both are a 401.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Denial {
+pub(super) enum Denial {
     /// No such user.
     Unknown,
     /// The time in the user name has passed.

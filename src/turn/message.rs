@@ -9,7 +9,7 @@ mod attribute;
 mod build;
 mod channel;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 pub use self::attribute::{Attribute, Family};
 pub use self::build::Builder;
@@ -107,7 +107,7 @@ impl<'a> Message<'a> {
                     message.end = at;
                 }
                 Attribute::FINGERPRINT => {
-                    if next != bytes.len() || value != fingerprint(&[&bytes[..at]]).to_be_bytes() {
+                    if next != bytes.len() || value != fingerprint(&bytes[..at]).to_be_bytes() {
                         return Err(ParseError::Fingerprint);
                     }
                     message.fingerprint = true;
@@ -217,20 +217,9 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The family of an IP address, as STUN numbers them.
-impl From<IpAddr> for Family {
-    fn from(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
-    }
-}
-
 /// CRC-32 of a message whose header counts FINGERPRINT already, XORed (RFC 8489, section 14.7).
-fn fingerprint(parts: &[&[u8]]) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    for part in parts {
-        crc.update(part);
-    }
-    crc.finalize() ^ FINGERPRINT_XOR
+fn fingerprint(bytes: &[u8]) -> u32 {
+    crc32fast::hash(bytes) ^ FINGERPRINT_XOR
 }
 
 /// The attribute that begins at `at`, and where the next one does.

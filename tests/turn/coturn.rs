@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use harness::turn::server::{Counters, RunningServer, Settings, start};
 use tokio::process::{Child, Command};
 
@@ -17,9 +18,8 @@ const MESSAGES: u64 = 20;
 #[tokio::test]
 async fn clients_reach_each_other_over_udp_tcp_and_tls() {
     let server = start(settings()).unwrap();
-    for legs in [&["-y"][..], &["-y", "-s"], &["-y", "-t"], &["-y", "-t", "-s"], &["-y", "-t", "-S"]] {
-        relays_everything(&server, legs, &["-u", "alice", "-w", "a secret"]).await;
-    }
+    let legs = [&["-y"][..], &["-y", "-s"], &["-y", "-t"], &["-y", "-t", "-s"], &["-y", "-t", "-S"]];
+    join_all(legs.iter().map(|legs| relays_everything(&server, legs))).await;
     assert_clean(&server.stop().await);
 }
 
@@ -27,10 +27,9 @@ async fn clients_reach_each_other_over_udp_tcp_and_tls() {
 async fn clients_reach_an_echo_server_over_udp_tcp_and_tls() {
     let server = start(settings()).unwrap();
     let echo = EchoServer::start();
-    for legs in [&[][..], &["-s"], &["-t"], &["-t", "-S"], &["-t", "-S", "-s"]] {
-        let legs = [legs, &["-e", "127.0.0.1", "-r", &echo.port]].concat();
-        relays_everything(&server, &legs, &["-u", "alice", "-w", "a secret"]).await;
-    }
+    let legs = [&[][..], &["-s"], &["-t"], &["-t", "-S"], &["-t", "-S", "-s"]];
+    let legs = legs.map(|legs| [legs, &["-e", "127.0.0.1", "-r", &echo.port]].concat());
+    join_all(legs.iter().map(|legs| relays_everything(&server, legs))).await;
     assert_clean(&server.stop().await);
 }
 
@@ -52,7 +51,7 @@ async fn the_certificate_is_one_that_the_client_trusts() {
     std::fs::write(&ca, settings.identity.as_ref().unwrap().ca_pem().unwrap()).unwrap();
     let server = start(settings).unwrap();
     let ca = ca.to_str().unwrap();
-    relays_everything(&server, &["-y", "-t", "-S", "-E", ca], &["-u", "alice", "-w", "a secret"]).await;
+    relays_everything(&server, &["-y", "-t", "-S", "-E", ca]).await;
 }
 
 #[tokio::test]
@@ -90,9 +89,9 @@ async fn a_client_finds_out_that_it_has_no_nat() {
 }
 
 /// Two clients (or pairs of them) send, and nothing of it is lost.
-async fn relays_everything(server: &RunningServer, legs: &[&str], credentials: &[&str]) {
+async fn relays_everything(server: &RunningServer, legs: &[&str]) {
     let before = server.counters();
-    let output = uclient(server, &[&["-c", "-m", "2"], legs, credentials].concat()).await;
+    let output = uclient(server, &[&["-c", "-m", "2", "-u", "alice", "-w", "a secret"], legs].concat()).await;
     assert!(output.contains("Total lost packets 0 "), "{legs:?}: {output}");
     let packets = server.counters().to_clients.packets - before.to_clients.packets;
     assert!(packets >= 2 * MESSAGES, "{packets} packets with {legs:?}");

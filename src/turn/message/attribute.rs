@@ -74,6 +74,12 @@ impl Family {
     }
 }
 
+impl From<IpAddr> for Family {
+    fn from(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
 pub(super) fn parse_address(value: &[u8]) -> Option<SocketAddr> {
     let [_, family, port_high, port_low, ip @ ..] = value else { return None };
     let ip: IpAddr = match Family::from_number(*family)? {

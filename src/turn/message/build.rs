@@ -85,7 +85,7 @@ impl Builder {
     pub fn fingerprint(&mut self) -> &mut Self {
         let length = self.bytes.len() - HEADER_BYTES;
         self.write_length((length + ATTRIBUTE_HEADER_BYTES + 4) as u16);
-        let crc = fingerprint(&[&self.bytes]);
+        let crc = fingerprint(&self.bytes);
         self.number(Attribute::FINGERPRINT, crc)
     }
 

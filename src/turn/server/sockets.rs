@@ -29,7 +29,8 @@ use crate::signaling::Identity;
 /// Where the server listens, and how it behaves.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The server listens at each of these addresses, on the same ports.
+    /// The server listens at each of these addresses, on the same ports. They must be the machine's own, and not
+    /// `0.0.0.0`: an answer must come from the address that the client sent to.
     pub addresses: Vec<IpAddr>,
     /// UDP ports; 0 takes one that is free. Two ports on two addresses let clients find out about their NAT (RFC 5780).
     pub udp_ports: Vec<u16>,
