@@ -236,6 +236,6 @@ mod tests {
     #[tokio::test]
     async fn an_address_needs_no_resolver() {
         let url: IceUrl = "turn:[::1]:5000".parse().unwrap();
-        assert_eq!(resolve(&url, Duration::ZERO).await.unwrap(), ["[::1]:5000".parse().unwrap()]);
+        assert_eq!(resolve(&url, Duration::ZERO).await.unwrap(), ["[::1]:5000".parse::<SocketAddr>().unwrap()]);
     }
 }
