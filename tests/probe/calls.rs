@@ -27,7 +27,13 @@ count = 2
 hold = "2s"
 
 [deadlines]
-connect = "15s"
+connect = "10s"
+
+[health]
+machine_cpu = "100%"
+scheduling_lag_p99 = "200ms"
+send_lateness_p99 = "200ms"
+steal = "100%"
 
 [[gate]]
 metric = "frame_integrity_ratio"

@@ -348,12 +348,8 @@ mod tests {
     async fn the_stack_resolves_names_and_servers_that_do_not_exist() {
         let relays = relays(&["turn:[::1]:1000", "turn:a?transport=tcp"]).unwrap();
         let found = relays.resolve("240.0.0.2:3478", async |_| panic!("no resolver is asked")).await.unwrap();
-        assert_eq!(
-            found,
-            ["240.0.0.2:3478".parse::<SocketAddr>().unwrap(), "[100::2]:3478".parse::<SocketAddr>().unwrap()]
-        );
-        let found =
-            relays.resolve("::1:1000", async |host| Ok(vec![host.parse::<SocketAddr>().unwrap()])).await.unwrap();
+        assert_eq!(found, ["240.0.0.2:3478", "[100::2]:3478"].map(|address| address.parse::<SocketAddr>().unwrap()));
+        let found = relays.resolve("::1:1000", async |host| Ok(vec![host.parse().unwrap()])).await.unwrap();
         assert!(relays.faults()[0].contains("no IPv4 address"), "{:?}", relays.faults());
         assert_eq!(found, ["[::1]:1000".parse::<SocketAddr>().unwrap()]);
     }

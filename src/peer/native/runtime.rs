@@ -64,7 +64,8 @@ impl Runtime for HarnessRuntime {
         self.relays.add_socket(address);
         let diverter = Diverter::new(Arc::clone(&self.relays), address.ip());
         let (wire, relays) = (Arc::clone(&self.wire), Arc::clone(&self.relays));
-        Ok(Arc::new(ObservedSocket { inner, wire, relays, diverter, dtls_read: AtomicBool::new(false) }))
+        let [dtls_read, relayed, burst_ended] = [const { AtomicBool::new(false) }; 3];
+        Ok(Arc::new(ObservedSocket { inner, wire, relays, diverter, dtls_read, relayed, burst_ended }))
     }
 
     fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
@@ -123,6 +124,10 @@ fn kernel_socket(socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSock
 ///
 /// The driver reads datagrams in bursts, and installs the SRTP keys only after the burst in which the handshake ended:
 /// media behind the last DTLS record would be dropped. While connecting, a burst therefore ends with each DTLS record.
+///
+/// What comes through a relay enters the driver's core late in a pass, and what the core answers leaves only in the next,
+/// which a timer begins: each flight of a handshake, and each acknowledgement, would wait for it. An empty datagram,
+/// which the driver ignores, begins it at once.
 #[derive(Debug)]
 struct ObservedSocket {
     inner: Arc<dyn AsyncUdpSocket>,
@@ -130,6 +135,10 @@ struct ObservedSocket {
     relays: Arc<Relays>,
     diverter: Diverter,
     dtls_read: AtomicBool,
+    /// Something that may be answered came through a relay since the last empty datagram.
+    relayed: AtomicBool,
+    /// The burst in which it came has ended.
+    burst_ended: AtomicBool,
 }
 
 impl ObservedSocket {
@@ -141,14 +150,36 @@ impl ObservedSocket {
     }
 
     fn received(&self, source: SocketAddr, datagram: &[u8]) {
+        let payload = unwrapped(datagram);
+        // Media is not answered at once.
+        if payload.len() != datagram.len() && !matches!(payload, [128..=191, ..]) {
+            self.relayed.store(true, Ordering::Relaxed);
+            self.burst_ended.store(false, Ordering::Relaxed);
+        }
         if self.wire.is_connecting() {
             self.relays.received(source, datagram);
-            let datagram = unwrapped(datagram);
-            self.wire.received(datagram);
-            if is_dtls(datagram) {
+            self.wire.received(payload);
+            if is_dtls(payload) {
                 self.dtls_read.store(true, Ordering::Relaxed);
             }
         }
+    }
+
+    /// With nothing to receive: the end of the burst, then the empty datagram that begins another pass.
+    fn poll_idle(&self, cx: &mut Context<'_>, meta: &mut [RecvMeta]) -> Poll<io::Result<usize>> {
+        if !self.relayed.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        if !self.burst_ended.swap(true, Ordering::Relaxed) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let Some(meta) = meta.first_mut() else { return Poll::Pending };
+        self.burst_ended.store(false, Ordering::Relaxed);
+        self.relayed.store(false, Ordering::Relaxed);
+        *meta = RecvMeta::default();
+        meta.stride = 1;
+        Poll::Ready(Ok(1))
     }
 }
 
@@ -180,6 +211,7 @@ impl AsyncUdpSocket for ObservedSocket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         if self.dtls_read.swap(false, Ordering::Relaxed) {
+            self.burst_ended.store(true, Ordering::Relaxed);
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -194,13 +226,17 @@ impl AsyncUdpSocket for ObservedSocket {
             return Poll::Ready(Ok(1));
         }
         let received = self.inner.poll_recv(cx, bufs, meta);
-        if let Poll::Ready(Ok(count)) = received {
-            for (buf, meta) in bufs.iter().zip(meta.iter()).take(count) {
-                // Several datagrams of one flow may have been coalesced (GRO); each is `stride` bytes long.
-                for datagram in buf[..meta.len.min(buf.len())].chunks(meta.stride.max(1)) {
-                    self.received(meta.addr, datagram);
+        match received {
+            Poll::Pending => return self.poll_idle(cx, meta),
+            Poll::Ready(Ok(count)) => {
+                for (buf, meta) in bufs.iter().zip(meta.iter()).take(count) {
+                    // Several datagrams of one flow may have been coalesced (GRO); each is `stride` bytes long.
+                    for datagram in buf[..meta.len.min(buf.len())].chunks(meta.stride.max(1)) {
+                        self.received(meta.addr, datagram);
+                    }
                 }
             }
+            Poll::Ready(Err(_)) => {}
         }
         received
     }

@@ -80,7 +80,15 @@ impl Trust {
         let seen = witness.seen.lock().map(|seen| seen.clone()).unwrap_or_default();
         let version = connected.as_ref().ok().and_then(|stream| stream.get_ref().1.protocol_version());
         let version = version.and_then(|version| version.as_str()).map(|name| name.replace('_', "."));
-        (Shown { version, chain: seen.iter().map(|der| Certificate::read(der)).collect() }, connected)
+        let chain: Vec<_> = seen.iter().map(|der| Certificate::read(der)).collect();
+        let connected = connected.map_err(|fault| match (fault, chain.first()) {
+            // As the certificate spells them.
+            (TlsFault::WrongName { host, .. }, Some(leaf)) => {
+                TlsFault::WrongName { host, names: leaf.names.join(", ") }
+            }
+            (fault, _) => fault,
+        });
+        (Shown { version, chain }, connected)
     }
 }
 
@@ -185,9 +193,8 @@ fn sort(host: &str, error: &std::io::Error) -> TlsFault {
     match fault {
         rustls::Error::InvalidCertificate(fault) => match fault {
             Fault::UnknownIssuer | Fault::BadSignature => TlsFault::Untrusted,
-            Fault::NotValidForName => TlsFault::WrongName { host, names: "not named".into() },
-            Fault::NotValidForNameContext { presented, .. } => {
-                TlsFault::WrongName { host, names: presented.join(", ") }
+            Fault::NotValidForName | Fault::NotValidForNameContext { .. } => {
+                TlsFault::WrongName { host, names: String::new() }
             }
             Fault::Expired => TlsFault::Expired { detail: "has expired".into() },
             Fault::ExpiredContext { not_after, .. } => {

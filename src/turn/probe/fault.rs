@@ -159,7 +159,12 @@ impl Fault {
             },
         };
         let code = if let ClientError::Refusal(refusal) = error { Some(refusal.code) } else { None };
-        Self { step, class, code, message, remedy: remedy(class, url) }
+        let remedy = match (step, class) {
+            // TCP connected: it is no firewall that looks at ports only.
+            (Step::Tls, FaultClass::TimedOut) => remedy(FaultClass::TlsFailed, url),
+            _ => remedy(class, url),
+        };
+        Self { step, class, code, message, remedy }
     }
 
     /// A fault that shows in what did not arrive.

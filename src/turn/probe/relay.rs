@@ -109,7 +109,7 @@ async fn own_socket(probe: &mut Probe<'_>, near: &mut Client, allocation: &Alloc
     }
     match near.permit(seen).await {
         Ok(rtt) => {
-            probe.report.permission_ms.get_or_insert(millis(rtt));
+            probe.report.permission_ms.get_or_insert_with(|| millis(rtt));
         }
         Err(error) => {
             let told = probe.report.faults.iter().any(|fault| fault.step == Step::Permission);
@@ -272,7 +272,7 @@ impl Far {
             Self::Allocation(client) => client.receive().await.map(|(_, payload)| payload),
             Self::Socket(socket) => {
                 let mut buffer = vec![0; 2048];
-                let here = socket.local_addr().unwrap_or(SocketAddr::new([0; 4].into(), 0));
+                let here = socket.local_addr().unwrap_or_else(|_| SocketAddr::new([0; 4].into(), 0));
                 let (length, _) =
                     socket.recv_from(&mut buffer).await.map_err(|error| ClientError::from_io(here, error))?;
                 buffer.truncate(length);

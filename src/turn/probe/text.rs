@@ -24,35 +24,35 @@ fn write_server(out: &mut String, server: &ServerReport) {
     let mut rows: Vec<(&str, String)> = Vec::new();
     if let Some(dns) = &server.dns {
         let addresses: Vec<String> = dns.addresses.iter().map(|address| address.ip().to_string()).collect();
-        rows.push(("dns", format!("{:.1} ms, {}", dns.ms, addresses.join(", "))));
+        rows.push(("dns", format!("{:.2} ms, {}", dns.ms, addresses.join(", "))));
     }
     if let Some(ms) = server.tcp_connect_ms {
-        rows.push(("tcp", format!("{ms:.1} ms")));
+        rows.push(("tcp", format!("{ms:.2} ms")));
     }
     if let Some(tls) = &server.tls {
         let version = tls.version.as_deref().unwrap_or("refused");
         let leaf = tls.chain.first().map_or_else(String::new, |leaf| {
             format!(", {} days left, for {}, issued by {}", leaf.days_left, leaf.names.join(", "), leaf.issuer)
         });
-        rows.push(("tls", format!("{version}, {:.1} ms{leaf}", tls.ms)));
+        rows.push(("tls", format!("{version}, {:.2} ms{leaf}", tls.ms)));
     }
     if let Some(stun) = &server.stun {
         let software = stun.software.as_ref().map_or_else(String::new, |software| format!(", {software}"));
-        rows.push(("stun", format!("{:.1} ms, seen as {}{software}", stun.rtt_ms, stun.mapped)));
+        rows.push(("stun", format!("{:.2} ms, seen as {}{software}", stun.rtt_ms, stun.mapped)));
     }
     if let Some(allocation) = &server.allocation {
         let (ms, relayed, lifetime) = (allocation.ms, allocation.relayed, allocation.lifetime_s);
-        rows.push(("allocation", format!("{ms:.1} ms, relay address {relayed}, for {lifetime} s")));
+        rows.push(("allocation", format!("{ms:.2} ms, relay address {relayed}, for {lifetime} s")));
     }
     if let Some(ms) = server.permission_ms {
-        rows.push(("permission", format!("{ms:.1} ms")));
+        rows.push(("permission", format!("{ms:.2} ms")));
     }
     if let Some(relay) = &server.relay {
         let between = match relay.between {
             Partner::SecondAllocation => "between two allocations",
             Partner::OwnSocket => "to a socket of this machine",
         };
-        let rtt = relay.rtt_ms.map_or_else(|| "nothing came back".into(), |rtt| format!("{rtt:.1} ms there and back"));
+        let rtt = relay.rtt_ms.map_or_else(|| "nothing came back".into(), |rtt| format!("{rtt:.2} ms there and back"));
         rows.push(("relay", format!("{rtt}, {between}, {} of {} returned", relay.returned, relay.sent)));
     }
     if let Some(goodput) = &server.goodput {
@@ -63,7 +63,7 @@ fn write_server(out: &mut String, server: &ServerReport) {
     }
     if let Some(rate) = &server.allocation_rate {
         let times = match (rate.p50_ms, rate.p95_ms) {
-            (Some(p50), Some(p95)) => format!(", p50 {p50:.1} ms, p95 {p95:.1} ms"),
+            (Some(p50), Some(p95)) => format!(", p50 {p50:.2} ms, p95 {p95:.2} ms"),
             _ => String::new(),
         };
         let (succeeded, attempted, offered) = (rate.succeeded, rate.attempted, rate.offered_per_s);
