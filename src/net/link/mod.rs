@@ -107,8 +107,7 @@ impl Link {
         if start - now > self.conditions.queue {
             return None;
         }
-        let nanoseconds = length as u128 * 8 * 1_000_000_000 / u128::from(rate);
-        let sent = start + Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
+        let sent = start + Duration::from_nanos((length as u64).saturating_mul(8_000_000_000) / rate);
         self.idle_at = Some(sent);
         Some(sent)
     }
@@ -128,8 +127,10 @@ impl Link {
     fn arrival(&mut self, sent: Instant) -> Instant {
         let mut at = sent + self.conditions.delay;
         if !self.conditions.jitter.is_zero() {
-            let jitter = self.conditions.jitter.mul_f64(bell(self.rng.next_u64()));
-            at = (at + jitter).checked_sub(self.conditions.jitter).map_or(sent, |at| at.max(sent));
+            let later = self.conditions.jitter.as_nanos() as f64 * bell(self.rng.next_u64());
+            at = (at + Duration::from_nanos(later as u64))
+                .checked_sub(self.conditions.jitter)
+                .map_or(sent, |at| at.max(sent));
         }
         if let Some((held_back, by)) = self.conditions.reorder
             && chance(&mut self.rng, held_back)
