@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rtc::peer_connection::transport::RTCIceServer;
 
@@ -51,9 +51,11 @@ struct State {
     addresses: Vec<SocketAddr>,
     /// Why it cannot be reached.
     fault: Option<String>,
-    asked: bool,
+    /// When Allocate was sent first.
+    asked: Option<Instant>,
     answered: bool,
-    allocated: bool,
+    /// When a relayed address was given.
+    allocated: Option<Instant>,
     unauthorized: u32,
     refused: Option<String>,
 }
@@ -179,6 +181,23 @@ impl Relays {
         Err(last)
     }
 
+    /// Whether connectivity checks may cross the relay of this server now.
+    ///
+    /// A relay over UDP is better than one over TCP, and that better than one over TLS, but the stack gives all of them
+    /// one priority. So checks wait while a better relay is there, or may still come: one that has not come in twice the
+    /// time that this one took, with more round trips to make, is not to be waited for.
+    pub(super) fn may_check(&self, index: usize) -> bool {
+        let Ok(states) = self.states.lock() else { return true };
+        let (Some(own), Some(state)) = (self.relays.get(index), states.get(index)) else { return true };
+        let patience = state.asked.zip(state.allocated).map_or(Duration::MAX, |(asked, allocated)| allocated - asked);
+        let may_still_come = state.allocated.is_none_or(|allocated| allocated.elapsed() < patience);
+        let better = self.relays.iter().zip(&*states).filter(|(relay, _)| rank(relay) < rank(own));
+        better.into_iter().all(|(_, better)| {
+            let lost = better.fault.is_some() || better.refused.is_some();
+            lost || (better.allocated.is_none() && !may_still_come)
+        })
+    }
+
     /// A server cannot be used any more.
     pub(super) fn fail(&self, index: usize, fault: String) {
         self.update_one(index, |state| state.fault = Some(fault));
@@ -187,7 +206,9 @@ impl Relays {
     /// Looks at a datagram that goes to a server.
     pub(super) fn sent(&self, destination: SocketAddr, datagram: &[u8]) {
         if matches!(datagram, [0x00, 0x03, ..]) {
-            self.update_at(destination, |state| state.asked = true);
+            self.update_at(destination, |state| {
+                state.asked.get_or_insert_with(Instant::now);
+            });
         }
     }
 
@@ -198,7 +219,7 @@ impl Relays {
         self.update_at(source, |state| {
             state.answered = true;
             if *kind == 0x03 {
-                state.allocated = true;
+                state.allocated.get_or_insert_with(Instant::now);
                 return;
             }
             let Some((code, reason)) = error_code(datagram) else { return };
@@ -226,7 +247,7 @@ impl Relays {
     pub(super) fn faults(&self) -> Vec<String> {
         let states = self.states.lock().map(|states| states.clone()).unwrap_or_default();
         let fault = |(relay, state): (&Relay, State)| {
-            let silent = state.asked && !state.answered;
+            let silent = state.asked.is_some() && !state.answered;
             let fault = state.fault.or(state.refused).or_else(|| silent.then(|| "no answer to Allocate".into()))?;
             Some(format!("{}: {fault}", relay.url))
         };
@@ -256,6 +277,15 @@ impl Relays {
         {
             change(state);
         }
+    }
+}
+
+/// The preference among transports: the less, the better.
+fn rank(relay: &Relay) -> u8 {
+    match relay.url.transport {
+        Transport::Udp => 0,
+        Transport::Tcp => 1,
+        Transport::Tls => 2,
     }
 }
 
@@ -385,5 +415,25 @@ mod tests {
         relays.received(server, &response(0x13, 401));
         relays.received(server, &response(0x18, 438));
         assert!(relays.faults().is_empty());
+    }
+
+    #[test]
+    fn checks_wait_for_a_better_relay_while_it_may_come() {
+        let relays = relays(&["turn:a?transport=tcp", "turns:b"]).unwrap();
+        let (tcp, tls): (SocketAddr, SocketAddr) =
+            ("240.0.0.1:3478".parse().unwrap(), "240.0.0.2:3478".parse().unwrap());
+        let allocated = [0x01, 0x03];
+        relays.sent(tcp, &[0x00, 0x03]);
+        relays.sent(tls, &[0x00, 0x03]);
+        std::thread::sleep(Duration::from_millis(20));
+        relays.received(tls, &allocated);
+        assert!(!relays.may_check(1), "TCP has had hardly more time than TLS took");
+        std::thread::sleep(Duration::from_millis(40));
+        assert!(relays.may_check(1), "TCP does not come any more");
+        relays.received(tcp, &allocated);
+        assert!(!relays.may_check(1), "TCP came after all");
+        assert!(relays.may_check(0), "nothing is better than TCP here");
+        relays.fail(0, "the server closed the connection".into());
+        assert!(relays.may_check(1), "TCP is gone");
     }
 }

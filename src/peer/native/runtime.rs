@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::net::sockopt;
@@ -25,7 +25,7 @@ use webrtc::runtime::{
 use super::divert::Diverter;
 use super::modelled::ModelledSocket;
 use super::relays::Relays;
-use super::wire::{Wire, is_dtls, unwrapped};
+use super::wire::{Wire, is_dtls, is_relayed_check, unwrapped};
 use crate::peer::network::PeerHost;
 
 /// The longest sleep of the stack's driver while its peer connects: the granularity of the phases that are measured.
@@ -142,6 +142,20 @@ struct ObservedSocket {
 }
 
 impl ObservedSocket {
+    /// Whether a message may go to a server over a stream, or come from it: no connectivity check before its time.
+    fn may_cross(&self, server: usize, message: &[u8]) -> bool {
+        !self.wire.is_connecting() || !is_relayed_check(message) || self.relays.may_check(server)
+    }
+
+    fn poll_diverted(&self, cx: &mut Context<'_>) -> Poll<(SocketAddr, Vec<u8>)> {
+        loop {
+            let (source, message) = ready!(self.diverter.poll_receive(cx));
+            if self.relays.diverted(source).is_none_or(|server| self.may_cross(server, &message)) {
+                return Poll::Ready((source, message));
+            }
+        }
+    }
+
     fn sent(&self, transmit: &Transmit<'_>) {
         if self.wire.is_connecting() {
             self.relays.sent(transmit.destination, transmit.contents);
@@ -193,7 +207,10 @@ impl AsyncUdpSocket for ObservedSocket {
             Some(server) => {
                 let segment = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
                 let mut segments = transmit.contents.chunks(segment);
-                let sent = segments.try_for_each(|it| self.diverter.send(server, transmit.destination, it));
+                let sent = segments.try_for_each(|it| match self.may_cross(server, it) {
+                    true => self.diverter.send(server, transmit.destination, it),
+                    false => Ok(()),
+                });
                 Poll::Ready(sent.map(|()| transmit.contents.len()))
             }
             None => self.inner.poll_send(cx, transmit),
@@ -216,7 +233,7 @@ impl AsyncUdpSocket for ObservedSocket {
             return Poll::Pending;
         }
         if let (Some(buf), Some(meta)) = (bufs.first_mut(), meta.first_mut())
-            && let Poll::Ready((source, message)) = self.diverter.poll_receive(cx)
+            && let Poll::Ready((source, message)) = self.poll_diverted(cx)
         {
             self.received(source, &message);
             let length = message.len().min(buf.len());

@@ -129,6 +129,12 @@ pub(super) fn unwrapped(datagram: &[u8]) -> &[u8] {
     }
 }
 
+/// Whether a message between a TURN client and its server carries a connectivity check, or the answer to one.
+pub(super) fn is_relayed_check(message: &[u8]) -> bool {
+    let inner = unwrapped(message);
+    inner.len() < message.len() && Stun::parse(inner).is_some()
+}
+
 /// The header and attributes of a STUN message (RFC 8489, section 5).
 struct Stun<'a> {
     kind: u16,
