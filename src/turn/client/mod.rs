@@ -1,7 +1,7 @@
 //! A TURN client over UDP, TCP and TLS (RFC 8656), which tells each step's time and each error's code.
 //!
 //! The prober uses all of it. Native peers have the stack's client, which knows UDP only; they use the stream of
-//! [`connection`] under it.
+//! `connection` under it.
 //!
 //! Not over `turn-client-proto`: its events hold no error code, no lifetime and no count of refusals, which are what a
 //! prober is about. The codec is the stack's own.
