@@ -36,7 +36,6 @@ pub struct DriverCounters {
 }
 
 /// What the forwarder and the lab's owner share.
-#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) world: World,
     pub(super) counters: DriverCounters,
@@ -65,7 +64,6 @@ pub(super) fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 }
 
 /// The thread's state.
-#[derive(Debug)]
 pub(super) struct Forwarder {
     wire: Wire,
     shared: Arc<Mutex<Shared>>,

@@ -53,7 +53,6 @@ pub use host::HostHandle;
 pub use space::{enclose, enter, exit_code, inside, settle};
 
 /// What a lab is made of.
-#[derive(Debug)]
 pub struct LabSetup {
     /// The model, with all its hosts.
     pub world: World,
@@ -77,7 +76,6 @@ pub struct LabHost {
 }
 
 /// A running lab. It ends when it is stopped or dropped; programs that run in it do not end with it.
-#[derive(Debug)]
 pub struct Lab {
     hosts: BTreeMap<String, HostHandle>,
     threads: Vec<Host>,
@@ -88,7 +86,6 @@ pub struct Lab {
 }
 
 /// What is left of a lab that has stopped.
-#[derive(Debug)]
 pub struct LabReport {
     /// The model, with its counters.
     pub world: World,
