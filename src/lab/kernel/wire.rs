@@ -10,8 +10,12 @@ use std::io;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use nix::cmsg_space;
+use nix::ifaddrs::{InterfaceAddressIterator, getifaddrs};
+use nix::net::if_::InterfaceFlags;
 use nix::sys::socket::sockopt::{RcvBuf, RcvBufForce, RxqOvfl, SndBuf, SndBufForce};
 use nix::sys::socket::{ControlMessageOwned, LinkAddr, MsgFlags, MultiHeaders, recvmmsg, sendmmsg, setsockopt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -34,6 +38,9 @@ const BATCH: usize = 64;
 
 /// Asked for; the kernel gives at most `net.core.rmem_max` to an ordinary user.
 const BUFFER_BYTES: usize = 32 << 20;
+
+/// How long the kernel may take to activate an interface; milliseconds on an idle machine.
+const UP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The packet sockets, and what waits to be sent.
 #[derive(Debug)]
@@ -89,7 +96,7 @@ impl Wire {
     }
 
     /// Waits until there is something to read, `wake` is readable, or `timeout` has passed.
-    pub(super) fn wait(&self, wake: &OwnedFd, timeout: Option<std::time::Duration>) -> io::Result<()> {
+    pub(super) fn wait(&self, wake: &OwnedFd, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = timeout.map(|timeout| Timespec {
             tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
@@ -193,14 +200,35 @@ impl Wire {
     }
 }
 
+/// Waits until the interfaces take packets. The kernel activates an interface some time after its other end has come up,
+/// and drops what is sent until then.
+pub(super) fn wait_until_up(interfaces: &[String]) -> Result<(), LabError> {
+    let deadline = Instant::now() + UP_DEADLINE;
+    loop {
+        let up = list()?.filter(|interface| interface.flags.contains(InterfaceFlags::IFF_RUNNING));
+        let up: BTreeSet<_> = up.map(|interface| interface.interface_name).collect();
+        if interfaces.iter().all(|name| up.contains(name)) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let source = io::ErrorKind::TimedOut.into();
+            return Err(LabError::System { what: "bring its interfaces up", source });
+        }
+        sleep(Duration::from_millis(1));
+    }
+}
+
 /// The interfaces' addresses as the kernel gives them: they cannot be made from numbers without unsafe code.
 fn addresses(interfaces: &[String]) -> Result<Vec<LinkAddr>, LabError> {
-    let failed = |error: nix::Error| LabError::System { what: "list its interfaces", source: error.into() };
-    let all: Vec<_> = nix::ifaddrs::getifaddrs().map_err(failed)?.collect();
+    let all: Vec<_> = list()?.collect();
     let find = |name: &String| {
-        let links = all.iter().filter(|interface| interface.interface_name == *name);
-        links.filter_map(|interface| interface.address?.as_link_addr().copied()).next()
+        let mut links = all.iter().filter(|interface| interface.interface_name == *name);
+        links.find_map(|interface| interface.address?.as_link_addr().copied())
     };
-    let found = interfaces.iter().map(|name| find(name)).collect::<Option<_>>();
-    found.ok_or_else(|| failed(nix::Error::ENODEV))
+    let found = interfaces.iter().map(find).collect::<Option<_>>();
+    found.ok_or_else(|| LabError::System { what: "find its interfaces", source: io::ErrorKind::NotFound.into() })
+}
+
+fn list() -> Result<InterfaceAddressIterator, LabError> {
+    getifaddrs().map_err(|error| LabError::System { what: "list its interfaces", source: error.into() })
 }
