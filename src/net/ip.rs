@@ -312,13 +312,7 @@ fn write_error(
 }
 
 /// Appends an IP header for `length` bytes; gives the sum of the pseudo header (RFC 768, RFC 8200 8.1).
-fn header(
-    source: IpAddr,
-    destination: IpAddr,
-    protocol: u8,
-    length: usize,
-    out: &mut Vec<u8>,
-) -> Result<u64, IpError> {
+fn header(source: IpAddr, destination: IpAddr, protocol: u8, length: usize, out: &mut Vec<u8>) -> Result<u64, IpError> {
     let start = out.len();
     let addresses = match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -359,7 +353,8 @@ fn checksum(begun: u64, bytes: &[u8]) -> u16 {
 /// Adds in the machine's own order of bytes, and in steps of four bytes, because it is faster.
 fn sum(bytes: &[u8]) -> u64 {
     let mut words = bytes.chunks_exact(4);
-    let mut sum: u64 = words.by_ref().map(|word| u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]))).sum();
+    let mut sum: u64 =
+        words.by_ref().map(|word| u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]))).sum();
     let mut last = [0; 4];
     let rest = words.remainder();
     last[..rest.len()].copy_from_slice(rest);

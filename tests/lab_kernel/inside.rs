@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use harness::lab::kernel::{HostHandle, Lab, LabHost, LabSetup};
 use harness::net::World;
-use harness::net::spec::{Conditions, Filtering, Ipv6Spec, Layer, LinkSpec, Mapping, Mtu, NatSpec, PortAllocation, SiteSpec};
+use harness::net::spec::{
+    Conditions, Filtering, Ipv6Spec, Layer, LinkSpec, Mapping, Mtu, NatSpec, PortAllocation, SiteSpec,
+};
 
 /// A server on the internet.
 const SERVER: [u8; 4] = [11, 0, 0, 20];
@@ -178,8 +180,7 @@ fn ipv6() {
     let site = |prefix: &'static str| {
         move |spec: &mut SiteSpec| spec.ipv6 = Some(Ipv6Spec { prefix: prefix.parse().unwrap(), edge: None })
     };
-    let lab =
-        Builder::new().server().site("alice", site("2a0f:1::/64")).site("bob", site("2a0f:2::/64")).start();
+    let lab = Builder::new().server().site("alice", site("2a0f:1::/64")).site("bob", site("2a0f:2::/64")).start();
     let socket = |host: &str| {
         let host = lab.host(host).unwrap();
         let socket = host.bind_udp((host.addresses()[1], 5000).into()).unwrap();
@@ -285,7 +286,9 @@ fn natdiscovery() {
     let lab = builder.start();
     let server = lab.host("server").unwrap();
     let mut turnserver = Command::new("turnserver");
-    turnserver.args("-n --no-cli --no-tls --no-dtls --log-file stdout --listening-port 3478 --alt-listening-port 3479".split(' '));
+    turnserver.args(
+        "-n --no-cli --no-tls --no-dtls --log-file stdout --listening-port 3478 --alt-listening-port 3479".split(' '),
+    );
     for address in [SERVER, SERVER_SECOND] {
         let address = IpAddr::from(address).to_string();
         turnserver.args(["--listening-ip", &address, "--relay-ip", &address]);
@@ -308,9 +311,8 @@ fn natdiscovery() {
     let mut wrong = String::new();
     for thread in running {
         let (name, mapping, filtering, said) = thread.join().unwrap();
-        let found = |what: &str, expected: &str| {
-            said.lines().any(|line| line.contains(&format!("NAT with {expected} {what}")))
-        };
+        let found =
+            |what: &str, expected: &str| said.lines().any(|line| line.contains(&format!("NAT with {expected} {what}")));
         let good = found("Mapping", words(&mapping)) && found("Filtering", words(&filtering));
         println!("{name}: {}", if good { "as asked" } else { "WRONG" });
         if !good {

@@ -47,14 +47,8 @@ impl Shared {
         // From 1 µs to a minute, which nothing can be late by without a far worse problem.
         let lateness_us = Histogram::new_with_bounds(1, 60_000_000, 3)
             .map_err(|error| LabError::System { what: "count", source: io::Error::other(error) })?;
-        let counters = DriverCounters {
-            received: 0,
-            sent: 0,
-            overrun: 0,
-            refused: 0,
-            not_carried: BTreeMap::new(),
-            lateness_us,
-        };
+        let counters =
+            DriverCounters { received: 0, sent: 0, overrun: 0, refused: 0, not_carried: BTreeMap::new(), lateness_us };
         Ok(Arc::new(Mutex::new(Self { world, counters, stop: false })))
     }
 }

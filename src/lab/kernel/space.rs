@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use rustix::process::{Pid, Signal, geteuid, getegid, kill_process, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getegid, geteuid, kill_process, set_parent_process_death_signal};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 

@@ -6,8 +6,8 @@
 //! have one hardware address, and send to it (that is what the kernel does without ARP); this end of the wire has
 //! another, so that the kernel looks no further at what arrives here.
 
-use std::io;
-use std::io::{IoSlice, IoSliceMut};
+use std::collections::BTreeSet;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread::sleep;
@@ -23,8 +23,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, eth, socket_with};
 
 use super::LabError;
-use crate::net::ip::{self, IpError};
 use crate::net::Packet;
+use crate::net::ip::{self, IpError};
 
 /// The hardware address of every host's interface.
 pub(super) const HOST_ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -191,7 +191,9 @@ impl Wire {
                 Ok(done) => sent += done.count(),
                 Err(nix::Error::EINTR) => {}
                 // The host's queue is full, or its end of the wire is down.
-                Err(nix::Error::ENOBUFS | nix::Error::ENETDOWN | nix::Error::ENXIO | nix::Error::EMSGSIZE) => refused += 1,
+                Err(nix::Error::ENOBUFS | nix::Error::ENETDOWN | nix::Error::ENXIO | nix::Error::EMSGSIZE) => {
+                    refused += 1
+                }
                 Err(error) => return Err(error.into()),
             }
         }

@@ -76,7 +76,8 @@ fn what_has_no_bytes_is_refused_and_leaves_nothing() {
     assert_eq!(encode(&Packet::udp(v4, v4, vec![0; 65_508]), 0, &mut out), Err(IpError::Long));
     let short = TcpSegment { header_and_payload: Bytes::from_static(&[0; 19]) };
     assert_eq!(encode(&Packet::tcp(v4, v4, short), 0, &mut out), Err(IpError::Truncated));
-    let of_error = Unreachable { reason: UnreachableReason::Port, source: v4, destination: v4, protocol: Protocol::Icmp };
+    let of_error =
+        Unreachable { reason: UnreachableReason::Port, source: v4, destination: v4, protocol: Protocol::Icmp };
     let packet = Packet { source: v4, destination: v4, transport: Transport::Unreachable(of_error) };
     assert_eq!(encode(&packet, 0, &mut out), Err(IpError::Protocol(ICMPV4)));
     assert_eq!(out, [7]);
