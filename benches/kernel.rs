@@ -114,6 +114,8 @@ mod linux {
 
     /// Sends for a while, at a rate or as fast as possible; gives how many packets were sent and received.
     fn blast(from: UdpSocket, to: UdpSocket, address: SocketAddr, rate: Option<u32>) -> (u64, u64) {
+        // What is lost shall be lost on the way, not at the end.
+        let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&to, 4 << 20);
         let done = Arc::new(AtomicBool::new(false));
         let receiver = {
             let done = done.clone();

@@ -65,7 +65,13 @@ impl Stage {
                 command
             }
         };
-        command.args(["lab", "--"]).args(program).env("HOME", self.directory.path()).current_dir(self.directory.path());
+        // Firefox wants a home of its own.
+        let home = self.directory.path().join(format!("{who:?}"));
+        if fs::create_dir(&home).is_ok() && who == Who::User {
+            let id = USER.parse().ok();
+            std::os::unix::fs::chown(&home, id, id).unwrap();
+        }
+        command.args(["lab", "--"]).args(program).env("HOME", home).current_dir(self.directory.path());
         command.stdin(Stdio::null());
         command
     }
@@ -167,8 +173,9 @@ fn killed_at_any_moment_nothing_remains() {
     let stage = Stage::new();
     for who in everybody() {
         for wait_ms in [0, 2, 5, 10, 20, 35, 50, 75, 100, 150, 250, 500, 1000] {
+            let mut waits = stage.inside(who, "waits");
             let before = (files(&stage), network_namespaces());
-            let mut child = stage.inside(who, "waits").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let mut child = waits.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             sleep(Duration::from_millis(wait_ms));
             let started = descendants(child.id());
             // The program that becomes an ordinary user keeps its id.

@@ -2,3 +2,6 @@
 
 #[cfg(target_os = "linux")]
 pub mod kernel;
+mod pcap;
+
+pub use pcap::pcap;

@@ -192,7 +192,7 @@ impl Wire {
                 Err(nix::Error::EINTR) => {}
                 // The host's queue is full, or its end of the wire is down.
                 Err(nix::Error::ENOBUFS | nix::Error::ENETDOWN | nix::Error::ENXIO | nix::Error::EMSGSIZE) => {
-                    refused += 1
+                    refused += 1;
                 }
                 Err(error) => return Err(error.into()),
             }
