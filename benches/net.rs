@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use harness::net::spec::{Conditions, LinkSpec, Loss, SiteSpec};
-use harness::net::{HostId, Packet, World, presets};
+use harness::net::spec::{Conditions, Ipv4Prefix, LinkSpec, Loss, SiteSpec};
+use harness::net::{Packet, World, presets};
 
 const ROUNDS: usize = 5;
 const PACKETS: u32 = 1_000_000;
@@ -58,7 +58,7 @@ fn forward(kind: &str, link: &Conditions) -> f64 {
     let mut now = Instant::now();
     let observer = world.add_public_host(&[IpAddr::from([11, 0, 0, 1])]).expect("a public address");
     let ends = ["192.168.1.0/24", "192.168.2.0/24"].map(|lan| {
-        let lan = lan.parse().expect("a prefix");
+        let lan: Ipv4Prefix = lan.parse().expect("a prefix");
         let site = presets::site(kind, lan.to_string(), lan).expect("a kind of site");
         let link = LinkSpec::from(link.clone());
         let site = SiteSpec { up: link.clone(), down: link, ..site };
@@ -78,7 +78,7 @@ fn forward(kind: &str, link: &Conditions) -> f64 {
     let packet = |end: usize| Packet::udp(ends[end].1, mapped[1 - end], payload.clone());
     let pass = |world: &mut World, now: Instant, end: usize| -> u32 {
         world.handle_input(now, ends[end].0, packet(end));
-        std::iter::from_fn(|| world.poll_output()).map(|(_, packet)| black_box(packet)).count() as u32
+        std::iter::from_fn(|| black_box(world.poll_output())).count() as u32
     };
     // Both ends have sent before the clock runs.
     for end in [0, 1, 0] {
@@ -87,8 +87,7 @@ fn forward(kind: &str, link: &Conditions) -> f64 {
     }
     now += Duration::from_secs(1);
     world.handle_timeout(now);
-    let drained: Vec<(HostId, Packet)> = std::iter::from_fn(|| world.poll_output()).collect();
-    assert!(!drained.is_empty());
+    while world.poll_output().is_some() {}
 
     let start = Instant::now();
     let mut arrived = 0;

@@ -146,7 +146,8 @@ impl Firewall {
         }
         let (inspects, lifetimes) = (self.spec.tls_only, self.tcp_lifetimes);
         let Some(flow) = self.flows.get_mut(&key) else { return Verdict::Drop(DropReason::NoConnection) };
-        if begins(segment) && (!known || flow.connection.is_over()) {
+        if begins(segment) {
+            // A new connection between the same ends is looked at anew, whatever became of the one before.
             flow.greeting =
                 if inspects { Greeting::Open { seen: 0, next: segment.next_sequence() } } else { Greeting::Fine };
         }

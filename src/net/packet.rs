@@ -141,7 +141,7 @@ impl TcpSegment {
         bytes.put_u32(0);
         bytes.put_u32(sequence);
         bytes.put_u32(acknowledgement);
-        bytes.put_u8((Self::HEADER / 4 << 4) as u8);
+        bytes.put_u8(((Self::HEADER / 4) << 4) as u8);
         bytes.put_u8(flags);
         bytes.put_u16(if flags & Self::RST == 0 { u16::MAX } else { 0 });
         bytes.put_u32(0);

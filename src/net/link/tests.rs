@@ -1,6 +1,7 @@
 //! What one link does, in simulated time.
 
 use bytes::Bytes;
+use proptest::prelude::*;
 
 use super::*;
 use crate::net::spec::{Change, Loss as LossSpec, Reorder};
@@ -203,4 +204,35 @@ fn the_same_seed_gives_the_same_losses() {
     let mut bed = Bed { link: other, start: Instant::now() };
     let others: Vec<_> = (0..1_000).map(|_| bed.send(Duration::ZERO) == Fate::Dropped(DropReason::Lost)).collect();
     assert_ne!(lost(loss, 1_000), others);
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_conditions_packets_wait_their_turn(
+        rate_bps in prop::option::of(1u64..100_000_000),
+        (queue_us, delay_us, jitter_us) in (0u64..2_000_000, 0u64..1_000_000, 0u64..1_000_000),
+        (loss, duplicate_ratio, corrupt_ratio) in (0.0f64..0.5, 0.0f64..=1.0, 0.0f64..=1.0),
+        sends in prop::collection::vec((0u64..50_000, 0usize..2_000), 1..100),
+    ) {
+        let loss = LossSpec::Burst { ratio: loss, mean_burst: 1.5 };
+        let conditions =
+            Conditions { rate_bps, queue_us, delay_us, jitter_us, loss, duplicate_ratio, corrupt_ratio, ..Conditions::default() };
+        let mut bed = Bed::new(conditions);
+        let (mut now, mut last) = (Duration::ZERO, Duration::ZERO);
+        for (us, length) in sends {
+            now += Duration::from_micros(us);
+            let sending = rate_bps.map_or(Duration::ZERO, |rate| {
+                Duration::from_nanos((length as u64 + 28) * 8 * 1_000_000_000 / rate)
+            });
+            if let Fate::Arrives { at, again } = bed.send_packet(now, &mut packet(length)) {
+                let at = at - bed.start;
+                let waited = if rate_bps.is_some() { Duration::from_micros(queue_us) } else { Duration::ZERO };
+                let longest = sending + waited + Duration::from_micros(delay_us + jitter_us);
+                prop_assert!(at >= last && at >= now + sending);
+                prop_assert!(at <= last.max(now + longest));
+                last = again.map_or(at, |again| again - bed.start);
+                prop_assert!(last >= at);
+            }
+        }
+    }
 }

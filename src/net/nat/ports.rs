@@ -90,6 +90,18 @@ impl Ports {
             Pooling::Arbitrary if self.outside.len() == 1 => 0,
             Pooling::Arbitrary => self.rng.random_range(0..self.outside.len()),
         };
+        let others = if self.pooling == Pooling::Arbitrary { self.outside.len() } else { 1 };
+        (index..index + others).find_map(|index| self.pick_at(index % self.outside.len(), protocol, inside, &taken))
+    }
+
+    /// A free port of this outside address.
+    fn pick_at(
+        &mut self,
+        index: usize,
+        protocol: Protocol,
+        inside: SocketAddrV4,
+        taken: &impl Fn(SocketAddrV4) -> bool,
+    ) -> Option<SocketAddrV4> {
         if self.used[index][protocol as usize] >= self.count() {
             return None;
         }

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::is_too_long;
+
 /// One direction of a link: how it begins, and how it changes.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -176,22 +178,24 @@ impl Loss {
 impl LinkSpec {
     /// What is wrong with it, if anything.
     pub(super) fn problem(&self) -> Option<&'static str> {
-        let unordered = !self.schedule.is_sorted_by_key(|change| change.at_us);
-        let conditions = self.schedule.iter().map(|change| &change.conditions);
-        std::iter::once(&self.conditions)
-            .chain(conditions)
-            .find_map(Conditions::problem)
-            .or(unordered.then_some("schedule is not in the order of time"))
+        if !self.schedule.is_sorted_by_key(|change| change.at_us) {
+            return Some("schedule is not in the order of time");
+        }
+        let later = self.schedule.iter().map(|change| &change.conditions);
+        std::iter::once(&self.conditions).chain(later).find_map(Conditions::problem)
     }
 }
 
 impl Conditions {
     fn problem(&self) -> Option<&'static str> {
+        let held_back_us = self.reorder.map_or(0, |reorder| reorder.by_us);
         // An IPv4 host must take 576 bytes (RFC 1122, 3.3.2); below 68 no router can forward (RFC 791, 3.2).
         if self.mtu.is_some_and(|mtu| mtu.bytes < 68) {
             Some("mtu.bytes is less than 68")
         } else if self.rate_bps == Some(0) {
             Some("rate_bps is 0; a link that passes nothing is cut")
+        } else if is_too_long([self.queue_us, self.delay_us, self.jitter_us, held_back_us]) {
+            Some("queue_us, delay_us, jitter_us or reorder.by_us is longer than a year")
         } else if !is_ratio(self.duplicate_ratio) {
             Some("duplicate_ratio is not between 0 and 1")
         } else if !is_ratio(self.corrupt_ratio) {

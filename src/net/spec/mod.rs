@@ -139,10 +139,98 @@ pub fn reduce<'a>(layers: impl IntoIterator<Item = &'a Layer>) -> (Mapping, Filt
     layers.into_iter().map(Layer::reduce).fold(open, |all, layer| (all.0.max(layer.0), all.1.max(layer.1)))
 }
 
+/// The longest duration that makes sense, so that no sum of an instant and a few of them overflows.
+const YEAR_US: u64 = 365 * 24 * 3_600 * 1_000_000;
+
+fn is_too_long<const N: usize>(durations_us: [u64; N]) -> bool {
+    durations_us.iter().any(|duration_us| *duration_us > YEAR_US)
+}
+
 fn problem(layers: &[Layer], up: &LinkSpec, down: &LinkSpec) -> Option<&'static str> {
     let layer = |layer: &Layer| match layer {
         Layer::Nat(nat) => nat.problem(),
         Layer::Firewall(firewall) => firewall.problem(),
     };
     layers.iter().find_map(layer).or_else(|| up.problem()).or_else(|| down.problem())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::presets;
+
+    fn site() -> SiteSpec {
+        let lan = "192.168.1.0/24".parse().unwrap();
+        let nats = presets::nats().map(|name| Layer::Nat(presets::nat(name.name).unwrap()));
+        let firewalls = presets::firewalls().map(|name| Layer::Firewall(presets::firewall(name.name).unwrap()));
+        let access = presets::link("congested").unwrap();
+        let burst = Loss::Burst { ratio: 0.05, mean_burst: 3.0 };
+        let odd = Conditions {
+            cut: true,
+            rate_bps: Some(1),
+            jitter_reorders: true,
+            loss: burst,
+            reorder: Some(Reorder { ratio: 0.1, by_us: 5 }),
+            mtu: Some(Mtu { bytes: 1_280, black_hole: true }),
+            ..Conditions::default()
+        };
+        let schedule = vec![Change { at_us: 7, conditions: odd }];
+        SiteSpec {
+            up: LinkSpec { schedule, ..access.up },
+            down: access.down,
+            ipv6: Some(Ipv6Spec { prefix: "2a0f:1::/64".parse().unwrap(), edge: Some(FirewallSpec::default()) }),
+            behind: Some("carrier".into()),
+            ..SiteSpec::new("a", lan, nats.chain(firewalls).collect())
+        }
+    }
+
+    #[test]
+    fn a_plan_reads_back_what_it_wrote() {
+        let site = site();
+        assert_eq!(toml::from_str::<SiteSpec>(&toml::to_string(&site).unwrap()).unwrap(), site);
+        assert_eq!(serde_json::from_value::<SiteSpec>(serde_json::to_value(&site).unwrap()).unwrap(), site);
+    }
+
+    #[test]
+    fn what_is_left_out_is_ordinary() {
+        let short = "name = \"a\"\nlan = \"192.168.1.0/24\"\nlayers = [{ nat = {} }]";
+        let lan = "192.168.1.0/24".parse().unwrap();
+        assert_eq!(
+            toml::from_str::<SiteSpec>(short).unwrap(),
+            SiteSpec::new("a", lan, vec![Layer::Nat(NatSpec::default())])
+        );
+        assert!(toml::from_str::<SiteSpec>(&format!("{short}\nlans = 1")).unwrap_err().to_string().contains("lans"));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_found() {
+        let lan: Ipv4Prefix = "192.168.1.0/24".parse().unwrap();
+        let up = |conditions: Conditions| SiteSpec { up: conditions.into(), ..SiteSpec::new("a", lan, Vec::new()) };
+        let nat = |nat: NatSpec| SiteSpec::new("a", lan, vec![Layer::Nat(nat)]);
+        let loss = |loss: Loss| up(Conditions { loss, ..Conditions::default() });
+        let late = |at_us| Change { at_us, conditions: Conditions::default() };
+        let unordered = LinkSpec { schedule: vec![late(2), late(1)], ..LinkSpec::default() };
+        let firewall = FirewallSpec { tls_only: true, stateful: false, ..FirewallSpec::default() };
+        for (site, problem) in [
+            (SiteSpec::new("a", "10.0.0.0/31".parse().unwrap(), Vec::new()), "lan"),
+            (nat(NatSpec { first_port: 0, ..NatSpec::default() }), "first_port"),
+            (nat(NatSpec { addresses: 0, ..NatSpec::default() }), "no outside address"),
+            (nat(NatSpec { udp_lifetime_us: 0, ..NatSpec::default() }), "lifetime is 0"),
+            (nat(NatSpec { udp_lifetime_us: u64::MAX, ..NatSpec::default() }), "longer than a year"),
+            (SiteSpec::new("a", lan, vec![Layer::Firewall(firewall)]), "tls_only"),
+            (up(Conditions { delay_us: u64::MAX, ..Conditions::default() }), "longer than a year"),
+            (up(Conditions { rate_bps: Some(0), ..Conditions::default() }), "rate_bps"),
+            (up(Conditions { mtu: Some(Mtu { bytes: 60, black_hole: true }), ..Conditions::default() }), "mtu"),
+            (up(Conditions { duplicate_ratio: 1.5, ..Conditions::default() }), "duplicate_ratio"),
+            (up(Conditions { corrupt_ratio: f64::NAN, ..Conditions::default() }), "corrupt_ratio"),
+            (loss(Loss::Random { ratio: -0.1 }), "loss.ratio"),
+            (loss(Loss::Burst { ratio: 0.9, mean_burst: 2.0 }), "make mean_burst longer"),
+            (loss(Loss::Lengths { mean_good: 0.5, mean_bad: 2.0 }), "mean_good"),
+            (SiteSpec { down: unordered, ..SiteSpec::new("a", lan, Vec::new()) }, "order of time"),
+        ] {
+            let found = site.problem().unwrap_or("nothing");
+            assert!(found.contains(problem), "{found} for {problem}");
+        }
+        assert_eq!(site().problem(), None);
+    }
 }

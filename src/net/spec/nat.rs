@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::is_too_long;
+
 /// One NAT for IPv4. IPv6 passes it unchanged.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -174,6 +176,8 @@ impl NatSpec {
             Some("it has no outside address")
         } else if self.udp_lifetime_us == 0 || self.tcp_established_us == 0 || self.tcp_transitory_us == 0 {
             Some("a lifetime is 0")
+        } else if is_too_long([self.udp_lifetime_us, self.tcp_established_us, self.tcp_transitory_us]) {
+            Some("a lifetime is longer than a year")
         } else {
             None
         }

@@ -104,6 +104,14 @@ fn arbitrary_pooling_does_not() {
 }
 
 #[test]
+fn arbitrary_pooling_uses_every_port_of_every_address() {
+    let pooling = Pooling::Arbitrary;
+    let mut bed = Bed::new(NatSpec { addresses: 3, pooling, first_port: 2000, last_port: 2009, ..NatSpec::default() });
+    assert_eq!(distinct(&mut bed, (1..31).map(|port| format!("192.168.1.2:{port}"))).len(), 30);
+    assert_eq!(bed.send(A, S1), Err(DropReason::PortsExhausted));
+}
+
+#[test]
 fn a_one_to_one_nat_gives_each_host_an_address_with_all_its_ports() {
     let spec = NatSpec {
         kind: NatKind::OneToOne,

@@ -130,6 +130,15 @@ fn what_is_not_tls_is_reset_at_both_ends() {
 }
 
 #[test]
+fn a_connection_that_is_opened_anew_is_looked_at_anew() {
+    let (mut bed, site, host) = greet(&[&[22, 3, 3, 0, 80, 1]]);
+    bed.received(bed.stun);
+    bed.send_tcp(host, CLIENT, "11.0.0.1:443", TcpSegment::new(SYN, 5_000, 0, &[]));
+    bed.send_tcp(host, CLIENT, "11.0.0.1:443", TcpSegment::new(ACK, 5_001, 901, b"GET /"));
+    assert_eq!(bed.dropped(site, DropReason::NotTls), 1);
+}
+
+#[test]
 fn a_segment_out_of_turn_decides_nothing() {
     let (mut bed, site, host) = greet(&[]);
     bed.send_tcp(host, CLIENT, "11.0.0.1:443", TcpSegment::new(ACK, 107, 901, b"later"));

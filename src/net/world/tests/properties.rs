@@ -127,15 +127,16 @@ proptest! {
         let mut owners: HashMap<SocketAddr, (SocketAddr, Instant)> = HashMap::new();
         for (host, port, remote, us) in sends {
             bed.now += Duration::from_micros(us);
-            let inside = format!("192.168.1.{host}:{port}");
-            bed.send(hosts[usize::from(host) - 2], &inside, format!("11.0.0.1:{remote}"));
+            let inside = at(&format!("192.168.1.{host}:{port}"));
+            bed.send(hosts[usize::from(host) - 2], &inside.to_string(), format!("11.0.0.1:{remote}"));
             let Some(packet) = bed.received(bed.stun).pop() else { continue };
-            let (owner, since) = owners.entry(packet.source).or_insert((at(&inside), bed.now));
-            if *owner != at(&inside) {
-                prop_assert!(bed.now >= *since + lifetime, "{} is {owner}'s", packet.source);
-                *owner = at(&inside);
+            let now = bed.now;
+            let (owner, since) = owners.entry(packet.source).or_insert_with(|| (inside, now));
+            if *owner != inside {
+                prop_assert!(now >= *since + lifetime, "{} is {owner}'s", packet.source);
+                *owner = inside;
             }
-            *since = bed.now;
+            *since = now;
         }
     }
 }
