@@ -3,6 +3,7 @@
 //!
 //! A test starts `harness lab` with this test binary as the program inside, which runs one of the ignored tests below.
 #![cfg(target_os = "linux")]
+#![allow(clippy::print_stdout)]
 
 use std::collections::BTreeSet;
 use std::fs;
