@@ -119,6 +119,11 @@ fn a_delay_is_met() {
 }
 
 #[test]
+fn what_the_forwarder_misses_is_counted() {
+    Stage::new().run("overrun");
+}
+
+#[test]
 fn icmp_errors_reach_programs() {
     Stage::new().run("icmp_errors");
 }

@@ -124,6 +124,13 @@ fn udp_and_tcp_pass_nats() {
     a.send_to(b"pong", at_b).unwrap();
     assert_eq!(receive(&b), (b"pong".to_vec(), at_a));
 
+    // One call that the kernel makes five packets of, which an interface could do as well.
+    nix::sys::socket::setsockopt(&a, nix::sys::socket::sockopt::UdpGsoSegment, &1000).unwrap();
+    a.send_to(&[0; 4500], SocketAddr::from((SERVER, 3478))).unwrap();
+    for _ in 0..5 {
+        assert_eq!(receive(&a).0, at_a.to_string().into_bytes());
+    }
+
     // Enough for segmentation offload to show, were it on.
     let listener = server.listen_tcp((SERVER, 80).into()).unwrap();
     let sink = thread::spawn(move || {
@@ -193,6 +200,25 @@ fn ipv6() {
     let report = lab.stop().unwrap();
     // Nothing that the hosts' kernels say of their own reaches the model.
     assert!(report.driver.not_carried.is_empty(), "{:?}", report.driver);
+}
+
+#[test]
+#[ignore = "runs inside a lab"]
+fn overrun() {
+    const PACKETS: u64 = 100_000;
+    let lab = Builder::new().server().site("alice", |spec| spec.layers.push(home())).start();
+    let socket = udp(&lab.host("alice").unwrap(), 1);
+    let _sink = udp(&lab.host("server").unwrap(), 1);
+    // Whoever works with the model holds the forwarder up.
+    lab.world(|_| {
+        for _ in 0..PACKETS {
+            socket.send_to(&[0; 1200], SocketAddr::from((SERVER, 1))).unwrap();
+        }
+    });
+    let driver = lab.stop().unwrap().driver;
+    println!("{} packets received, {} overrun", driver.received, driver.overrun);
+    assert!(driver.overrun > 0);
+    assert_eq!(driver.received + driver.overrun, PACKETS);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
@@ -16,6 +16,9 @@ use crate::net::{HostId, Packet, Protocol, Transport, World};
 
 /// Flows of TCP whose last sequence number is remembered; when there are more, all are forgotten.
 const FLOWS: usize = 4096;
+
+/// How long packets are read that wait when the lab is stopped.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What the driver itself did to packets, apart from what the model did.
 #[derive(Clone, Debug)]
@@ -91,9 +94,10 @@ impl Forwarder {
                 (shared.stop, shared.world.poll_timeout())
             };
             if stop {
+                self.drain()?;
                 // What the kernel dropped last comes to light with a packet that it does not drop.
                 self.wire.provoke()?;
-                return self.turn(&mut lock(&shared)).map(drop);
+                return self.drain();
             }
             if !more {
                 self.wire.wait(&self.wake, due.map(|due| due.saturating_duration_since(Instant::now())))?;
@@ -101,6 +105,14 @@ impl Forwarder {
             }
             more = self.turn(&mut lock(&shared))?;
         }
+    }
+
+    /// Brings into the model what was sent until now, and a little more if hosts send without a pause.
+    fn drain(&mut self) -> io::Result<()> {
+        let shared = self.shared.clone();
+        let deadline = Instant::now() + DRAIN_DEADLINE;
+        while self.turn(&mut lock(&shared))? && Instant::now() < deadline {}
+        Ok(())
     }
 
     /// Brings what is there into the model, and what is due out of it; says whether more waits to be read.
