@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::net::hash::FastMap;
@@ -24,6 +24,8 @@ pub(super) struct Ports {
     next: [u16; 3],
     /// The outside address of each inside host, where pairs are kept.
     pairs: FastMap<Ipv4Addr, usize>,
+    /// The outside address of the last mapping, where pairs are not kept.
+    turn: usize,
     rng: ChaCha8Rng,
 }
 
@@ -43,6 +45,7 @@ impl Ports {
             outside,
             next: [spec.first_port; 3],
             pairs: FastMap::default(),
+            turn: 0,
             rng: ChaCha8Rng::seed_from_u64(seed),
         }
     }
@@ -87,8 +90,10 @@ impl Ports {
                 let next = self.pairs.len() % self.outside.len();
                 *self.pairs.entry(*inside.ip()).or_insert(next)
             }
-            Pooling::Arbitrary if self.outside.len() == 1 => 0,
-            Pooling::Arbitrary => self.rng.random_range(0..self.outside.len()),
+            Pooling::Arbitrary => {
+                self.turn = (self.turn + 1) % self.outside.len();
+                self.turn
+            }
         };
         let others = if self.pooling == Pooling::Arbitrary { self.outside.len() } else { 1 };
         (index..index + others).find_map(|index| self.pick_at(index % self.outside.len(), protocol, inside, &taken))

@@ -64,7 +64,7 @@ pub(super) const PRESETS: &[Preset<NatSpec>] = &[
         name: Name {
             name: "carrier-arbitrary-pooling",
             aliases: &["unpaired"],
-            about: "a carrier's NAT that gives one host several outside addresses",
+            about: "a carrier's NAT with another outside address for every destination",
         },
         make: arbitrary_pooling,
     },
@@ -123,8 +123,9 @@ pub(super) fn carrier() -> NatSpec {
     NatSpec { ports: PortAllocation::Random, addresses: 4, ..cone(Filtering::EndpointIndependent) }
 }
 
+/// More addresses than a call has destinations, so that none comes up twice.
 pub(super) fn arbitrary_pooling() -> NatSpec {
-    NatSpec { pooling: Pooling::Arbitrary, ..carrier() }
+    NatSpec { pooling: Pooling::Arbitrary, addresses: 64, ..symmetric() }
 }
 
 /// Room for a small LAN.

@@ -29,7 +29,7 @@ const KINDS: &[Kind] = &[
         name: Name {
             name: "cgn-arbitrary-pooling",
             aliases: &[],
-            about: "a port-restricted home behind a carrier that gives it several outside addresses",
+            about: "a port-restricted home behind a carrier with another outside address for every destination",
         },
         layers: |_| vec![home(), Layer::Nat(nats::arbitrary_pooling())],
     },

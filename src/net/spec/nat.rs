@@ -116,7 +116,7 @@ pub enum Pooling {
     /// An inside host keeps its outside address.
     #[default]
     Paired,
-    /// Every mapping has one at random.
+    /// Every mapping has the next one in turn, so that no two in a row share one by chance.
     Arbitrary,
 }
 

@@ -13,8 +13,8 @@ struct Agent {
 }
 
 impl Agent {
-    fn new(bed: &mut Bed, kind: &str, lan: u8) -> (Self, SocketAddr) {
-        let mut spec = site(kind, lan);
+    fn new(bed: &mut Bed, layers: &[Layer], lan: u8) -> (Self, SocketAddr) {
+        let mut spec = SiteSpec { layers: layers.to_vec(), ..site("open", lan) };
         let link = Conditions { delay_us: 5_000, ..Conditions::default() };
         (spec.up, spec.down) = (link.clone().into(), link.into());
         let (_, host) = bed.add(&spec);
@@ -50,6 +50,10 @@ impl Agent {
 
 /// Whether two ends connect when B starts 30 ms after A and both try for 600 ms.
 fn connects(a: &str, b: &str) -> bool {
+    connect(&site(a, 1).layers, &site(b, 2).layers)
+}
+
+fn connect(a: &[Layer], b: &[Layer]) -> bool {
     let mut bed = Bed::new();
     let (mut a, mapped_a) = Agent::new(&mut bed, a, 1);
     let (mut b, mapped_b) = Agent::new(&mut bed, b, 2);
@@ -123,6 +127,44 @@ fn pairs_of_honest_nats_connect_as_the_rule_says() {
             };
             assert_eq!(connects(a, b), expected, "{a} with {b}");
         }
+    }
+}
+
+#[test]
+fn pairs_of_all_classes_connect_as_reasoned() {
+    use Filtering::{AddressAndPortDependent as Apdf, AddressDependent as Adf, EndpointIndependent as Eif};
+    use Mapping::{AddressAndPortDependent as Apdm, AddressDependent as Adm, EndpointIndependent as Eim};
+    let classes: Vec<_> =
+        [Eim, Adm, Apdm].into_iter().flat_map(|mapping| [Eif, Adf, Apdf].map(|filter| (mapping, filter))).collect();
+    let layers = |(mapping, filtering)| {
+        [Layer::Nat(NatSpec { mapping, filtering, ports: PortAllocation::Random, ..NatSpec::default() })]
+    };
+    for a in &classes {
+        for b in &classes {
+            let ((mapping_a, filter_a), (mapping_b, filter_b)) = (*a, *b);
+            let expected = match (mapping_a == Eim, mapping_b == Eim) {
+                (true, true) => true,
+                (true, false) => filter_a != Apdf,
+                (false, true) => filter_b != Apdf,
+                // A check gets through to the announced endpoint if that filters nothing, and one back to where it came
+                // from if that filters by address. One of the two ends must then answer from where it was asked, which it
+                // does if it maps by address.
+                (false, false) => {
+                    (mapping_a == Adm || mapping_b == Adm)
+                        && filter_a.min(filter_b) == Eif
+                        && filter_a.max(filter_b) != Apdf
+                }
+            };
+            assert_eq!(connect(&layers(*a), &layers(*b)), expected, "{a:?} with {b:?}");
+        }
+    }
+}
+
+#[test]
+fn a_carrier_that_pools_arbitrarily_defeats_a_filter_by_address() {
+    for (other, expected) in [("full-cone", true), ("address-restricted", false), ("port-restricted", false)] {
+        assert_eq!(connects("cgn-arbitrary-pooling", other), expected, "{other}");
+        assert_eq!(connects(other, "cgn-arbitrary-pooling"), expected, "{other}");
     }
 }
 
