@@ -242,19 +242,28 @@ fn delay() {
         delays.sort_unstable();
         delays
     });
+    // How late this thread wakes says how busy the machine is with other things.
+    let mut wakes = Vec::new();
     for number in 0..PACKETS {
         let due = Duration::from_millis(number.into());
-        thread::sleep(due.saturating_sub(begin.elapsed()));
+        let wait = due.saturating_sub(begin.elapsed());
+        if !wait.is_zero() {
+            thread::sleep(wait);
+            wakes.push((begin.elapsed() - due).as_nanos() as u64);
+        }
         let mut bytes = [0; 1200];
         bytes[..8].copy_from_slice(&(begin.elapsed().as_nanos() as u64).to_le_bytes());
         from.send_to(&bytes, SocketAddr::from((SERVER, 1))).unwrap();
     }
+    wakes.sort_unstable();
     let delays = receiver.join().unwrap();
-    let at = |share: f64| delays[((delays.len() - 1) as f64 * share) as usize] as f64 / 1e6;
-    let [low, median, p99, most] = [0.0, 0.5, 0.99, 1.0].map(at);
+    let at = |values: &[u64], share: f64| values[((values.len() - 1) as f64 * share) as usize] as f64 / 1e6;
+    let [low, median, p99, most] = [0.0, 0.5, 0.99, 1.0].map(|share| at(&delays, share));
     println!("40 ms at 1,000 packets/s: {low:.3} to {most:.3} ms, median {median:.3}, p99 {p99:.3}");
-    println!("late by {} µs at p99", lab.counters().lateness_us.value_at_quantile(0.99));
-    assert!((40.0..41.0).contains(&median) && low >= 40.0 && p99 <= 43.0);
+    let [busy_median, busy_p99] = [0.5, 0.99].map(|share| at(&wakes, share));
+    println!("a sleeping thread is late by {busy_median:.3} ms at the median, {busy_p99:.3} at p99");
+    println!("the wire is late by {} µs at p99", lab.counters().lateness_us.value_at_quantile(0.99));
+    assert!(low >= 40.0 && median <= 41.0 + 2.0 * busy_median && p99 <= 43.0 + 3.0 * busy_p99);
 }
 
 #[test]

@@ -69,6 +69,8 @@ pub(super) struct Forwarder {
     hosts: Vec<Endpoint>,
     numbers: HashMap<HostId, usize>,
     sequences: HashMap<(SocketAddr, SocketAddr), u32>,
+    /// The model's time, which never goes back.
+    latest: Instant,
 }
 
 /// A host as the forwarder sees it.
@@ -81,7 +83,7 @@ pub(super) struct Endpoint {
 impl Forwarder {
     pub(super) fn new(wire: Wire, shared: Arc<Mutex<Shared>>, wake: Arc<OwnedFd>, hosts: Vec<Endpoint>) -> Self {
         let numbers = hosts.iter().enumerate().map(|(number, host)| (host.id, number)).collect();
-        Self { wire, shared, wake, hosts, numbers, sequences: HashMap::new() }
+        Self { wire, shared, wake, hosts, numbers, sequences: HashMap::new(), latest: Instant::now() }
     }
 
     /// Forwards until it is told to stop.
@@ -117,22 +119,24 @@ impl Forwarder {
 
     /// Brings what is there into the model, and what is due out of it; says whether more waits to be read.
     fn turn(&mut self, Shared { world, counters, .. }: &mut Shared) -> io::Result<bool> {
-        let now = Instant::now();
-        if let Some(due) = world.poll_timeout()
-            && due <= now
-        {
-            counters.lateness_us.saturating_record((now - due).as_micros() as u64);
-            world.handle_timeout(now);
+        if let Some(late) = world.poll_timeout().and_then(|due| Instant::now().checked_duration_since(due)) {
+            counters.lateness_us.saturating_record(late.as_micros() as u64);
         }
-        let Self { wire, hosts, sequences, .. } = self;
-        let more = wire.receive(|host, bytes| match ip::decode(bytes) {
+        let Self { wire, hosts, sequences, latest, .. } = self;
+        let more = wire.receive(|host, at, bytes| match ip::decode(bytes) {
             Ok(packet) => {
                 counters.received += 1;
                 remember(sequences, &packet);
-                world.handle_input(now, hosts[host].id, packet);
+                *latest = at.max(*latest);
+                world.handle_input(*latest, hosts[host].id, packet);
             }
             Err(error) => *counters.not_carried.entry(error).or_default() += 1,
         })?;
+        // What waits to be read was sent before now, and the model's time must not have passed by it.
+        if !more {
+            *latest = Instant::now();
+            world.handle_timeout(*latest);
+        }
         counters.overrun = wire.dropped();
         while let Some((to, packet)) = world.poll_output() {
             let Some(number) = self.numbers.get(&to).copied() else { continue };
