@@ -39,7 +39,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::gettid;
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::process::{Pid, setpriority_process};
 
 use crate::net::{HostId, World};
 use forward::{Endpoint, Forwarder, Shared, lock};
@@ -51,6 +53,9 @@ pub use error::LabError;
 pub use forward::DriverCounters;
 pub use host::HostHandle;
 pub use space::{enclose, enter, exit_code, inside, settle};
+
+/// The nice value of the thread of the wire.
+const WIRE_PRIORITY: i32 = -10;
 
 /// What a lab is made of.
 pub struct LabSetup {
@@ -265,6 +270,8 @@ fn open_wire(names: &[String], batch: &str, longest: u16, ipv6: bool) -> Result<
         .map_err(|error| LabError::Namespace { what: "make a network namespace", source: error.into() })?;
     // Otherwise the kernel would send router solicitations of its own.
     host::set_ipv6("disable_ipv6", "1")?;
+    // Where it is allowed, before all the programs of the lab: they would otherwise delay each other's packets.
+    let _ = setpriority_process(Pid::from_raw(gettid().as_raw()), WIRE_PRIORITY);
     ip("the wire", batch)?;
     Wire::open(names, longest, ipv6)
 }
