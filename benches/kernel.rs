@@ -205,6 +205,6 @@ mod linux {
     }
 
     fn histogram() -> Histogram<u64> {
-        Histogram::new(3).expect("three digits are allowed")
+        Histogram::new_with_bounds(1, 60_000_000, 3).expect("from 1 µs to a minute, in three digits")
     }
 }

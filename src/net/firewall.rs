@@ -161,10 +161,7 @@ impl Firewall {
                 if !matches!(flow.greeting, Greeting::Cut) {
                     return Verdict::Pass;
                 }
-                // From here on the connection is over, so that a new one may take its place.
                 let reset = TcpSegment::new(TcpSegment::RST, segment.sequence(), 0, &[]);
-                flow.connection.observe(&reset, true);
-                flow.expires = now + flow.connection.lifetime(lifetimes);
                 let inside = Packet::tcp(packet.destination, packet.source, segment.reset());
                 let outside = Packet::tcp(packet.source, packet.destination, reset);
                 Verdict::Cut(DropReason::NotTls, Box::new(Cut { inside, outside }))

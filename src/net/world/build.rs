@@ -258,7 +258,7 @@ impl World {
             // shared ones are for routers and for hosts of the carriers.
             let address = prefix.address((number / 254 + count as u32) * 256 + number % 254 + 1)?;
             self.handed_out[count] += 1;
-            if address != CORE.v4 && !self.realms[INTERNET].routes.contains_key(&IpAddr::V4(address)) {
+            if !self.realms[INTERNET].routes.contains_key(&IpAddr::V4(address)) {
                 return Some(address);
             }
         }

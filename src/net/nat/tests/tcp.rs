@@ -59,6 +59,21 @@ fn a_closed_connection_is_forgotten_after_four_minutes() {
 }
 
 #[test]
+fn a_mapping_ends_with_its_last_connection() {
+    let mut bed = established(Filtering::EndpointIndependent);
+    back(&mut bed, S2, SYN).unwrap();
+    out(&mut bed, RST).unwrap();
+    bed.wait(200);
+    // The other connection, not yet answered, keeps the mapping for as long as it is known itself.
+    assert_eq!(back(&mut bed, S2, RST), Ok(at(A)));
+    bed.wait(200);
+    assert_eq!(back(&mut bed, S2, SYN), Ok(at(A)));
+    back(&mut bed, S2, RST).unwrap();
+    bed.wait(240);
+    assert_eq!(back(&mut bed, S2, SYN), Err(DropReason::Unsolicited));
+}
+
+#[test]
 fn a_connection_may_be_opened_again_at_once() {
     let mut bed = established(Filtering::AddressAndPortDependent);
     out(&mut bed, RST).unwrap();

@@ -100,6 +100,20 @@ fn a_filter_forgets_whom_nothing_is_sent_to() {
 }
 
 #[test]
+fn a_filter_that_only_inbound_packets_renew_forgets_too() {
+    let mut bed = Bed::new(NatSpec { refresh: Refresh::Inbound, udp_lifetime_us: 30_000_000, ..NatSpec::default() });
+    let outside = bed.send(A, S1).unwrap();
+    bed.send(A, S2).unwrap();
+    bed.wait(20);
+    bed.receive(S1, outside).unwrap();
+    bed.send(A, S2).unwrap();
+    bed.wait(20);
+    assert_eq!(bed.receive(S2, outside), Err(DropReason::Unsolicited));
+    bed.send(A, S2).unwrap();
+    assert_eq!(bed.receive(S2, outside), Ok(at(A)));
+}
+
+#[test]
 fn an_error_is_translated_through_and_ends_nothing() {
     let mut bed = Bed::class(Eim, Apdf);
     let sent = bed.pass_out(Packet::udp(at(A), at(S1), &b"out"[..])).unwrap();

@@ -54,6 +54,22 @@ fn packets_keep_their_order_when_a_delay_ends() {
 }
 
 #[test]
+fn packets_that_arrive_at_the_same_time_keep_the_order_in_which_they_entered_the_link() {
+    let mut bed = Bed::new();
+    let (_, a) = bed.add(&SiteSpec { up: delayed(20_000).into(), ..site("full-cone", 1) });
+    let later = Change { at_us: 15_000, conditions: Conditions::default() };
+    let down = LinkSpec { conditions: delayed(10_000), schedule: vec![later] };
+    let (_, b) = bed.add(&SiteSpec { down, ..site("full-cone", 2) });
+    let mapped = bed.mapped(b, "192.168.2.2:5000");
+    bed.send(a, "192.168.1.2:5000", mapped);
+    bed.wait(10 * MS);
+    bed.send(bed.stun, STUN, mapped);
+    bed.wait(10 * MS);
+    let sources: Vec<_> = bed.received(b).iter().map(|packet| packet.source.port()).collect();
+    assert_eq!(sources, [3478, 5000]);
+}
+
+#[test]
 fn a_packet_that_is_too_long_is_reported_through_the_nat() {
     let mtu = Some(Mtu { bytes: 1_280, black_hole: false });
     let mut bed = Bed::new();

@@ -85,6 +85,17 @@ fn hosts_without_nat_keep_their_public_address() {
 }
 
 #[test]
+fn hosts_behind_a_nat_are_not_known_outside_even_with_a_public_address() {
+    let mut bed = Bed::new();
+    let spec = presets::site("full-cone", "odd", "11.9.0.0/24".parse().unwrap()).unwrap();
+    let (_, host) = bed.add(&spec);
+    assert_ne!(bed.mapped(host, "11.9.0.2:5000").ip(), ip("11.9.0.2"));
+    bed.send(bed.stun, STUN, "11.9.0.2:5000");
+    assert!(bed.received(host).is_empty());
+    assert_eq!(bed.world.internet_counters().dropped(DropReason::BlackHole), 1);
+}
+
+#[test]
 fn an_open_site_with_a_private_lan_is_reachable_before_it_sends() {
     let mut bed = Bed::new();
     let (site, host) = bed.add(&site("open", 1));
