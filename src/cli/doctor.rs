@@ -156,7 +156,7 @@ async fn lab() -> Found {
         return Found::ok("networks of namespaces, for browsers and other programs".into());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let (error, remedy) = said.trim().split_once('→').unwrap_or((said.trim(), ""));
+    let (error, remedy) = said.trim().split_once('→').unwrap_or_else(|| (said.trim(), ""));
     Found::bad(State::Missing, error.trim().trim_start_matches("error: ").to_owned(), remedy.trim())
 }
 

@@ -10,11 +10,11 @@ use crate::lab::kernel::{self, LabError};
 /// Run a program inside namespaces of its own; all it starts ends with it.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// Start a lab with one host, stop it again, and say on standard output what hindered it.
+    /// Start a lab with one host, stop it again, and say what hindered it.
     #[arg(long)]
     check: bool,
     /// The first process inside: the id of the one outside, and where the scratch directory goes.
-    #[arg(long, num_args = 2, value_names = ["PID", "DIR"], hide = true)]
+    #[arg(long, num_args = 2, value_names = ["PID", "DIR"])]
     inner: Option<Vec<OsString>>,
     /// The program and its arguments.
     #[arg(last = true)]
@@ -27,21 +27,14 @@ pub(super) fn run(args: &Args) -> ExitCode {
         let outer = outer.to_str().and_then(|id| id.parse().ok()).unwrap_or(0);
         return refused(&kernel::settle(outer, &PathBuf::from(mount_point), &args.program));
     }
-    if args.check && kernel::inside() {
-        return match kernel::check() {
-            Ok(()) => Exit::Pass.into(),
-            Err(error) => refused(&error),
-        };
+    if args.check {
+        let checked = if kernel::inside() { kernel::check() } else { Err(kernel::enter()) };
+        return checked.map_or_else(|error| refused(&error), |()| Exit::Pass.into());
     }
-    let program = if args.check { check_again() } else { args.program.clone() };
-    match kernel::enclose(&["lab", "--inner"], &program) {
+    match kernel::enclose(&["lab", "--inner"], &args.program) {
         Ok(status) => ExitCode::from(kernel::exit_code(status)),
         Err(error) => refused(&error),
     }
-}
-
-fn check_again() -> Vec<OsString> {
-    ["/proc/self/exe", "lab", "--check"].map(OsString::from).into()
 }
 
 fn refused(error: &LabError) -> ExitCode {

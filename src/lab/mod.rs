@@ -5,3 +5,6 @@ pub mod in_process;
 #[cfg(target_os = "linux")]
 pub mod kernel;
 pub mod place;
+mod pcap;
+
+pub use pcap::pcap;

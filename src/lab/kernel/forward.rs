@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
@@ -16,6 +16,9 @@ use crate::net::{HostId, Packet, Protocol, Transport, World};
 
 /// Flows of TCP whose last sequence number is remembered; when there are more, all are forgotten.
 const FLOWS: usize = 4096;
+
+/// How long packets are read that wait when the lab is stopped.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What the driver itself did to packets, apart from what the model did.
 #[derive(Clone, Debug)]
@@ -36,7 +39,6 @@ pub struct DriverCounters {
 }
 
 /// What the forwarder and the lab's owner share.
-#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) world: World,
     pub(super) counters: DriverCounters,
@@ -59,7 +61,6 @@ pub(super) fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 }
 
 /// The thread's state.
-#[derive(Debug)]
 pub(super) struct Forwarder {
     wire: Wire,
     shared: Arc<Mutex<Shared>>,
@@ -68,6 +69,8 @@ pub(super) struct Forwarder {
     hosts: Vec<Endpoint>,
     numbers: HashMap<HostId, usize>,
     sequences: HashMap<(SocketAddr, SocketAddr), u32>,
+    /// The model's time, which never goes back.
+    latest: Instant,
 }
 
 /// A host as the forwarder sees it.
@@ -80,7 +83,7 @@ pub(super) struct Endpoint {
 impl Forwarder {
     pub(super) fn new(wire: Wire, shared: Arc<Mutex<Shared>>, wake: Arc<OwnedFd>, hosts: Vec<Endpoint>) -> Self {
         let numbers = hosts.iter().enumerate().map(|(number, host)| (host.id, number)).collect();
-        Self { wire, shared, wake, hosts, numbers, sequences: HashMap::new() }
+        Self { wire, shared, wake, hosts, numbers, sequences: HashMap::new(), latest: Instant::now() }
     }
 
     /// Forwards until it is told to stop.
@@ -93,9 +96,10 @@ impl Forwarder {
                 (shared.stop, shared.world.poll_timeout())
             };
             if stop {
+                self.drain()?;
                 // What the kernel dropped last comes to light with a packet that it does not drop.
                 self.wire.provoke()?;
-                return self.turn(&mut lock(&shared)).map(drop);
+                return self.drain();
             }
             if !more {
                 self.wire.wait(&self.wake, due.map(|due| due.saturating_duration_since(Instant::now())))?;
@@ -105,24 +109,34 @@ impl Forwarder {
         }
     }
 
+    /// Brings into the model what was sent until now, and a little more if hosts send without a pause.
+    fn drain(&mut self) -> io::Result<()> {
+        let shared = self.shared.clone();
+        let deadline = Instant::now() + DRAIN_DEADLINE;
+        while self.turn(&mut lock(&shared))? && Instant::now() < deadline {}
+        Ok(())
+    }
+
     /// Brings what is there into the model, and what is due out of it; says whether more waits to be read.
     fn turn(&mut self, Shared { world, counters, .. }: &mut Shared) -> io::Result<bool> {
-        let now = Instant::now();
-        if let Some(due) = world.poll_timeout()
-            && due <= now
-        {
-            counters.lateness_us.saturating_record((now - due).as_micros() as u64);
-            world.handle_timeout(now);
+        if let Some(late) = world.poll_timeout().and_then(|due| Instant::now().checked_duration_since(due)) {
+            counters.lateness_us.saturating_record(late.as_micros() as u64);
         }
-        let Self { wire, hosts, sequences, .. } = self;
-        let more = wire.receive(|host, bytes| match ip::decode(bytes) {
+        let Self { wire, hosts, sequences, latest, .. } = self;
+        let more = wire.receive(|host, at, bytes| match ip::decode(bytes) {
             Ok(packet) => {
                 counters.received += 1;
                 remember(sequences, &packet);
-                world.handle_input(now, hosts[host].id, packet);
+                *latest = at.max(*latest);
+                world.handle_input(*latest, hosts[host].id, packet);
             }
             Err(error) => *counters.not_carried.entry(error).or_default() += 1,
         })?;
+        // What waits to be read was sent before now, and the model's time must not have passed by it.
+        if !more {
+            *latest = Instant::now();
+            world.handle_timeout(*latest);
+        }
         counters.overrun = wire.dropped();
         while let Some((to, packet)) = world.poll_output() {
             let Some(number) = self.numbers.get(&to).copied() else { continue };

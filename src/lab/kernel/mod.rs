@@ -39,7 +39,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::gettid;
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::process::{Pid, setpriority_process};
 
 use crate::net::{HostId, World};
 use forward::{Endpoint, Forwarder, Shared, lock};
@@ -52,8 +54,10 @@ pub use forward::DriverCounters;
 pub use host::HostHandle;
 pub use space::{enclose, enter, exit_code, inside, settle};
 
+/// The nice value of the thread of the wire.
+const WIRE_PRIORITY: i32 = -10;
+
 /// What a lab is made of.
-#[derive(Debug)]
 pub struct LabSetup {
     /// The model, with all its hosts.
     pub world: World,
@@ -77,7 +81,6 @@ pub struct LabHost {
 }
 
 /// A running lab. It ends when it is stopped or dropped; programs that run in it do not end with it.
-#[derive(Debug)]
 pub struct Lab {
     hosts: BTreeMap<String, HostHandle>,
     threads: Vec<Host>,
@@ -88,7 +91,6 @@ pub struct Lab {
 }
 
 /// What is left of a lab that has stopped.
-#[derive(Debug)]
 pub struct LabReport {
     /// The model, with its counters.
     pub world: World,
@@ -111,17 +113,18 @@ impl Lab {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|error| LabError::System { what: "make an event", source: error.into() })?;
         let (shared, wake) = (Shared::new(world)?, Arc::new(wake));
-        let forwarder = start_forwarder(&hosts, &threads, shared.clone(), wake.clone())?;
-        let lab = Self {
+        let starting = start_forwarder(&hosts, &threads, shared.clone(), wake.clone())?;
+        let mut lab = Self {
             hosts: threads.iter().map(|host| (host.handle.name().to_owned(), host.handle.clone())).collect(),
             threads,
             shared,
             wake,
-            forwarder: Some(forwarder),
+            forwarder: None,
             directory,
         };
         let pairs: Vec<_> = lab.threads.iter().zip(&hosts).collect();
         parallel(&pairs, |(host, spec)| host.configure(spec, &names))?;
+        lab.forwarder = Some(starting.finish()?);
         Ok(lab)
     }
 
@@ -200,34 +203,66 @@ pub fn check() -> Result<(), LabError> {
     Lab::start(LabSetup { world, hosts: vec![host], names: Vec::new() })?.stop().map(drop)
 }
 
+/// The thread of the wire before it forwards.
+struct Starting {
+    thread: JoinHandle<io::Result<()>>,
+    /// Tells it that the hosts' ends are up.
+    configured: mpsc::Sender<()>,
+    /// How far it has come.
+    progress: mpsc::Receiver<Result<(), LabError>>,
+}
+
+impl Starting {
+    /// Returns once the thread forwards.
+    fn finish(self) -> Result<JoinHandle<io::Result<()>>, LabError> {
+        let _ = self.configured.send(());
+        self.progressed()?;
+        Ok(self.thread)
+    }
+
+    fn progressed(&self) -> Result<(), LabError> {
+        let dead = |_| LabError::System { what: "open the wire", source: io::Error::other("its thread panicked") };
+        self.progress.recv().map_err(dead)?
+    }
+}
+
 /// Starts the thread of the wire, and returns once all interfaces are there.
 fn start_forwarder(
     hosts: &[LabHost],
     threads: &[Host],
     shared: Arc<Mutex<Shared>>,
     wake: Arc<OwnedFd>,
-) -> Result<JoinHandle<io::Result<()>>, LabError> {
+) -> Result<Starting, LabError> {
     let names: Vec<_> = (0..hosts.len()).map(|number| format!("w{number}")).collect();
     let batch = batch(&names, hosts, threads);
     let endpoints: Vec<_> = hosts.iter().map(|LabHost { id, mtu, .. }| Endpoint { id: *id, mtu: *mtu }).collect();
     let longest = hosts.iter().map(|host| host.mtu).max().unwrap_or_default();
     let ipv6 = hosts.iter().any(|host| host.addresses.iter().any(|(address, _)| address.is_ipv6()));
-    let (opened, ready) = mpsc::channel();
-    let thread =
-        thread::Builder::new().name("wire".into()).spawn(move || match open_wire(&names, &batch, longest, ipv6) {
+    let (report, progress) = mpsc::channel();
+    let (configured, hosts_up) = mpsc::channel();
+    let thread = thread::Builder::new().name("wire".into()).spawn(move || {
+        let wire = open_wire(&names, &batch, longest, ipv6).and_then(|wire| {
+            let _ = report.send(Ok(()));
+            // The owner may have given up meanwhile.
+            hosts_up.recv().map_err(|_| LabError::Outside)?;
+            wire::wait_until_up(&names)?;
+            Ok(wire)
+        });
+        match wire {
             Ok(wire) => {
-                let _ = opened.send(Ok(()));
+                let _ = report.send(Ok(()));
                 Forwarder::new(wire, shared, wake, endpoints).run()
             }
             Err(error) => {
-                let _ = opened.send(Err(error));
+                let _ = report.send(Err(error));
                 Ok(())
             }
-        });
+        }
+    });
     let thread = thread.map_err(LabError::system("start a thread"))?;
-    let dead = || LabError::System { what: "open the wire", source: io::Error::other("its thread panicked") };
-    ready.recv().map_err(|_| dead())??;
-    Ok(thread)
+    let starting = Starting { thread, configured, progress };
+    starting.progressed()?;
+    Ok(starting)
 }
 
 fn open_wire(names: &[String], batch: &str, longest: u16, ipv6: bool) -> Result<Wire, LabError> {
@@ -235,6 +270,8 @@ fn open_wire(names: &[String], batch: &str, longest: u16, ipv6: bool) -> Result<
         .map_err(|error| LabError::Namespace { what: "make a network namespace", source: error.into() })?;
     // Otherwise the kernel would send router solicitations of its own.
     host::set_ipv6("disable_ipv6", "1")?;
+    // Where it is allowed, before all the programs of the lab: they would otherwise delay each other's packets.
+    let _ = setpriority_process(Pid::from_raw(gettid().as_raw()), WIRE_PRIORITY);
     ip("the wire", batch)?;
     Wire::open(names, longest, ipv6)
 }

@@ -5,15 +5,22 @@
 //! sees what arrives and not what leaves, and says where each packet arrived. No interface resolves addresses: all hosts
 //! have one hardware address, and send to it (that is what the kernel does without ARP); this end of the wire has
 //! another, so that the kernel looks no further at what arrives here.
+//!
+//! The kernel notes when each packet was sent. The model counts from then, so that a packet that is read late is not late.
 
-use std::io;
-use std::io::{IoSlice, IoSliceMut};
+use std::collections::BTreeSet;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::cmsg_space;
-use nix::sys::socket::sockopt::{RcvBuf, RcvBufForce, RxqOvfl, SndBuf, SndBufForce};
+use nix::ifaddrs::{InterfaceAddressIterator, getifaddrs};
+use nix::net::if_::InterfaceFlags;
+use nix::sys::socket::sockopt::{RcvBuf, RcvBufForce, ReceiveTimestampns, RxqOvfl, SndBuf, SndBufForce};
 use nix::sys::socket::{ControlMessageOwned, LinkAddr, MsgFlags, MultiHeaders, recvmmsg, sendmmsg, setsockopt};
+use nix::sys::time::TimeSpec;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, eth, socket_with};
@@ -34,6 +41,9 @@ const BATCH: usize = 64;
 
 /// Asked for; the kernel gives at most `net.core.rmem_max` to an ordinary user.
 const BUFFER_BYTES: usize = 32 << 20;
+
+/// How long the kernel may take to activate an interface; milliseconds on an idle machine.
+const UP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The packet sockets, and what waits to be sent.
 #[derive(Debug)]
@@ -69,7 +79,8 @@ impl Wire {
             let socket = socket(Some(protocol)).map_err(refused)?;
             let options = setsockopt(&socket, RcvBufForce, &BUFFER_BYTES)
                 .or_else(|_| setsockopt(&socket, RcvBuf, &BUFFER_BYTES))
-                .and_then(|()| setsockopt(&socket, RxqOvfl, &1));
+                .and_then(|()| setsockopt(&socket, RxqOvfl, &1))
+                .and_then(|()| setsockopt(&socket, ReceiveTimestampns, &true));
             options.map_err(|error| LabError::PacketSocket(error.into()))?;
             receivers.push(Receiver { socket, dropped: 0 });
         }
@@ -89,7 +100,7 @@ impl Wire {
     }
 
     /// Waits until there is something to read, `wake` is readable, or `timeout` has passed.
-    pub(super) fn wait(&self, wake: &OwnedFd, timeout: Option<std::time::Duration>) -> io::Result<()> {
+    pub(super) fn wait(&self, wake: &OwnedFd, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = timeout.map(|timeout| Timespec {
             tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
@@ -102,12 +113,12 @@ impl Wire {
         }
     }
 
-    /// Hands out what hosts have sent, with the host's number; says whether there may be more.
-    pub(super) fn receive(&mut self, mut packet: impl FnMut(usize, &[u8])) -> io::Result<bool> {
+    /// Hands out what hosts have sent, with the host's number and the moment; says whether there may be more.
+    pub(super) fn receive(&mut self, mut packet: impl FnMut(usize, Instant, &[u8])) -> io::Result<bool> {
         let mut more = false;
         for Receiver { socket, dropped } in &mut self.receivers {
             // Made anew each time: the kernel leaves its own lengths in it, and without room there is no drop count.
-            let mut headers = MultiHeaders::<LinkAddr>::preallocate(BATCH, Some(cmsg_space!(u32)));
+            let mut headers = MultiHeaders::<LinkAddr>::preallocate(BATCH, Some(cmsg_space!(u32, TimeSpec)));
             let mut slices: Vec<_> = self.buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
             let messages =
                 match recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None) {
@@ -117,21 +128,25 @@ impl Wire {
                     Err(nix::Error::ENETDOWN) => continue,
                     Err(error) => return Err(error.into()),
                 };
+            // In this order, an interruption between the two makes packets look late, and never early.
+            let now = SystemTime::now();
+            let clock = (Instant::now(), now);
             let mut read = 0;
             for message in messages {
                 read += 1;
-                if let Ok(controls) = message.cmsgs() {
-                    for control in controls {
-                        if let ControlMessageOwned::RxqOvfl(count) = control {
-                            *dropped = count;
-                        }
+                let mut at = clock.0;
+                for control in message.cmsgs().into_iter().flatten() {
+                    match control {
+                        ControlMessageOwned::RxqOvfl(count) => *dropped = count,
+                        ControlMessageOwned::ScmTimestampns(time) => at = instant(time, clock).unwrap_or(at),
+                        _ => {}
                     }
                 }
                 let host = message.address.and_then(|from| *self.hosts.get(from.ifindex())?);
                 if let (Some(host), Some(frame)) = (host, message.iovs().next())
                     && let Some(bytes) = frame.get(ETHERNET_HEADER..)
                 {
-                    packet(host, bytes);
+                    packet(host, at, bytes);
                 }
             }
             more |= read == BATCH;
@@ -185,7 +200,7 @@ impl Wire {
                 Err(nix::Error::EINTR) => {}
                 // The host's queue is full, or its end of the wire is down.
                 Err(nix::Error::ENOBUFS | nix::Error::ENETDOWN | nix::Error::ENXIO | nix::Error::EMSGSIZE) => {
-                    refused += 1
+                    refused += 1;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -195,14 +210,41 @@ impl Wire {
     }
 }
 
+/// The moment of a time of day in the past, by one moment as both clocks tell it.
+fn instant(time: TimeSpec, (instant, now): (Instant, SystemTime)) -> Option<Instant> {
+    let ago = now.duration_since(UNIX_EPOCH + Duration::from(time)).ok()?;
+    instant.checked_sub(ago)
+}
+
+/// Waits until the interfaces take packets. The kernel activates an interface some time after its other end has come up,
+/// and drops what is sent until then.
+pub(super) fn wait_until_up(interfaces: &[String]) -> Result<(), LabError> {
+    let deadline = Instant::now() + UP_DEADLINE;
+    loop {
+        let up = list()?.filter(|interface| interface.flags.contains(InterfaceFlags::IFF_RUNNING));
+        let up: BTreeSet<_> = up.map(|interface| interface.interface_name).collect();
+        if interfaces.iter().all(|name| up.contains(name)) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let source = io::ErrorKind::TimedOut.into();
+            return Err(LabError::System { what: "bring its interfaces up", source });
+        }
+        sleep(Duration::from_millis(1));
+    }
+}
+
 /// The interfaces' addresses as the kernel gives them: they cannot be made from numbers without unsafe code.
 fn addresses(interfaces: &[String]) -> Result<Vec<LinkAddr>, LabError> {
-    let failed = |error: nix::Error| LabError::System { what: "list its interfaces", source: error.into() };
-    let all: Vec<_> = nix::ifaddrs::getifaddrs().map_err(failed)?.collect();
+    let all: Vec<_> = list()?.collect();
     let find = |name: &String| {
-        let links = all.iter().filter(|interface| interface.interface_name == *name);
-        links.filter_map(|interface| interface.address?.as_link_addr().copied()).next()
+        let mut links = all.iter().filter(|interface| interface.interface_name == *name);
+        links.find_map(|interface| interface.address?.as_link_addr().copied())
     };
-    let found = interfaces.iter().map(|name| find(name)).collect::<Option<_>>();
-    found.ok_or_else(|| failed(nix::Error::ENODEV))
+    let found = interfaces.iter().map(find).collect::<Option<_>>();
+    found.ok_or_else(|| LabError::System { what: "find its interfaces", source: io::ErrorKind::NotFound.into() })
+}
+
+fn list() -> Result<InterfaceAddressIterator, LabError> {
+    getifaddrs().map_err(|error| LabError::System { what: "list its interfaces", source: error.into() })
 }
