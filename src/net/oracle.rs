@@ -218,7 +218,7 @@ impl<'a> End<'a> {
     }
 
     /// The outermost NAT that both ends are behind: it would have to send packets between its own outside endpoints.
-    fn shared_nat(self, other: End<'a>) -> Option<&'a NatSpec> {
+    fn shared_nat(self, other: Self) -> Option<&'a NatSpec> {
         let site = if self.site.name == other.site.name { &self.site.layers[..] } else { &[] };
         let carrier = match (self.carrier, other.carrier) {
             (Some(one), Some(other)) if one.name == other.name => &one.layers[..],
