@@ -190,7 +190,7 @@ fn a_run_in_which_every_pair_finds_its_path_passes() {
     let result = matrix(&record).unwrap();
     assert_eq!((result.rows.len(), result.columns.len(), result.cells.len()), (6, 6, 36));
     assert_eq!(result.counts(), [(CellOutcome::Ok, 36)]);
-    assert_eq!(result.hints, [String::new(); 0]);
+    assert!(result.hints.is_empty(), "{:?}", result.hints);
     let cell = &result.cells[5];
     assert_eq!((cell.name.as_str(), cell.observed.as_deref()), ("full-cone--tls-443-only", Some("relay tls")));
     assert_eq!((cell.connection_time_ms, cell.time_to_fallback_ms), (Some(240.0), Some(150.0)));

@@ -201,7 +201,10 @@ fn every_fault_is_named_with_its_place() {
     );
     let two = "name = \"a\"\n[[peers]]\nsite = \"x\"\n[network]\n[[network.site]]\nname = \"x\"\nnat = \"home\"\n[[network.site]]\nname = \"y\"\nnat = \"home\"\n";
     assert_says(two, &["a.toml:8:1: nobody is in the network `y`"]);
-    assert_says(&two.replace("site = \"x\"", "site = \"z\""), &["there is no network `z`; networks: x, y"]);
+    assert_says(
+        &two.replace("site = \"x\"", "site = \"z\""),
+        &["there is no network `z`; did you mean `x`? networks: x, y"],
+    );
     assert_says(&two.replace("site = \"x\"\n", ""), &["the group `native` is in no network"]);
     assert_says(
         &two.replace("[[peers]]", "[[peers]]\nengine = \"firefox\""),

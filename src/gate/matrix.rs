@@ -181,7 +181,8 @@ fn judge(record: &Record, cell: &CellPlan, calls: &[&CallPlan]) -> CellResult {
     let known: Vec<_> = judged.iter().filter(|call| call.outcome != CellOutcome::Unjudged).collect();
     let ok = known.iter().filter(|call| call.outcome == CellOutcome::Ok).count();
     let decisive = known.iter().find(|call| call.outcome == CellOutcome::LabLies);
-    let decisive = decisive.or_else(|| known.iter().find(|call| call.outcome != CellOutcome::Ok)).or(known.first());
+    let decisive =
+        decisive.or_else(|| known.iter().find(|call| call.outcome != CellOutcome::Ok)).or_else(|| known.first());
     let (outcome, detail) = match decisive {
         None => (CellOutcome::Unjudged, judged.first().map_or_else(String::new, |call| call.detail.clone())),
         Some(call)

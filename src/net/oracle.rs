@@ -7,7 +7,8 @@
 //! 2. one mapping depends on the destination: its packets come from an endpoint that nobody has announced, at an announced
 //!    address. Direct if the other side's filtering lets that in, by address or altogether;
 //! 3. both depend on it: each end answers from yet another endpoint than the one that was asked, so that no check succeeds
-//!    (RFC 8445, section 7.2.5.2.1): relayed, unless both mappings depend on the address alone and neither side filters.
+//!    (RFC 8445, section 7.2.5.2.1): relayed, unless one mapping depends on the address alone, one side does not filter, and
+//!    the other filters by address at most.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -122,17 +123,21 @@ fn direct(first: End<'_>, second: End<'_>, means: &Means) -> Result<String, Stri
         (true, true) => Ok("both mappings are endpoint-independent: simultaneous checks open both filters".into()),
         (false, true) => one_dependent(first, second, filtering_2),
         (true, false) => one_dependent(second, first, filtering_1),
-        (false, false) => {
-            let unfiltered = [(mapping_1, filtering_1), (mapping_2, filtering_2)]
-                .iter()
-                .all(|end| *end == (Mapping::AddressDependent, Filtering::EndpointIndependent));
-            if unfiltered {
-                Ok("both mappings depend on the address alone, and neither side filters".into())
-            } else {
-                Err("both mappings depend on the destination: neither end can announce the endpoint that it uses"
-                    .into())
-            }
-        }
+        (false, false) => both_dependent(first, second),
+    }
+}
+
+/// Rule 3: a check gets through to the announced endpoint if that filters nothing, and one back to where it came from if
+/// that filters by address. One of the two ends must then answer from where it was asked, as it does if it maps by address.
+fn both_dependent(first: End<'_>, second: End<'_>) -> Result<String, String> {
+    let ((mapping_1, filtering_1), (mapping_2, filtering_2)) = (first.reduce(), second.reduce());
+    let answers = [mapping_1, mapping_2].contains(&Mapping::AddressDependent);
+    let open = filtering_1.min(filtering_2) == Filtering::EndpointIndependent;
+    let by_address = filtering_1.max(filtering_2) != Filtering::AddressAndPortDependent;
+    if answers && open && by_address && !first.pools_arbitrarily() && !second.pools_arbitrarily() {
+        Ok("one end maps by address, and the filters let in what comes from there".into())
+    } else {
+        Err("both mappings depend on the destination: neither end can announce the endpoint that it uses".into())
     }
 }
 
@@ -213,7 +218,7 @@ impl<'a> End<'a> {
     }
 
     /// The outermost NAT that both ends are behind: it would have to send packets between its own outside endpoints.
-    fn shared_nat(self, other: End<'a>) -> Option<&'a NatSpec> {
+    fn shared_nat(self, other: Self) -> Option<&'a NatSpec> {
         let site = if self.site.name == other.site.name { &self.site.layers[..] } else { &[] };
         let carrier = match (self.carrier, other.carrier) {
             (Some(one), Some(other)) if one.name == other.name => &one.layers[..],
@@ -441,6 +446,22 @@ mod tests {
         let (one, other) = (home("one"), home("other"));
         let end = |site| End { site, carrier: Some(&carrier) };
         assert_eq!(expect(end(&one), end(&other), &everything()).route.to_string(), "relay udp");
+    }
+
+    #[test]
+    fn two_mappings_by_destination_meet_only_where_one_is_by_address_and_filters_are_open() {
+        use Filtering as F;
+        use Mapping as M;
+        let kind = |mapping, filtering| site("a", nat(mapping, filtering));
+        let adm_eif = kind(M::AddressDependent, F::EndpointIndependent);
+        for (other, expected) in [
+            (kind(M::AddressAndPortDependent, F::AddressDependent), "direct"),
+            (kind(M::AddressAndPortDependent, F::AddressAndPortDependent), "relay udp"),
+        ] {
+            assert_eq!(route(&adm_eif, &renamed(&other), &everything()), expected, "{other:?}");
+        }
+        let apdm_eif = kind(M::AddressAndPortDependent, F::EndpointIndependent);
+        assert_eq!(route(&apdm_eif, &renamed(&apdm_eif), &everything()), "relay udp");
     }
 
     #[test]

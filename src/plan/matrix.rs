@@ -50,7 +50,11 @@ pub(super) fn calls(scenario: &Scenario, cells: &[Cell], network: &NetworkPlan) 
     for cell in cells {
         let plan = cell_plan(cell, network);
         let [offerers, answerers] = cell.engines.map(|engine| {
-            scenario.peers.iter().find(|group| group.engine() == engine).map_or(engine.name(), |group| group.name())
+            scenario
+                .peers
+                .iter()
+                .find(|group| group.engine() == engine)
+                .map_or_else(|| engine.name(), |group| group.name())
         });
         for number in 0..repeat {
             let arrived = calls.len() as u64;

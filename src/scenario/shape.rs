@@ -27,7 +27,7 @@ impl<'a> Checker<'a> {
     fn value(&mut self, schema: &'a Json, value: &Value, path: &str) {
         let alternatives = self.alternatives(schema);
         let Some(schema) =
-            alternatives.iter().copied().find(|schema| fits(schema, value)).or(alternatives.first().copied())
+            alternatives.iter().copied().find(|schema| fits(schema, value)).or_else(|| alternatives.first().copied())
         else {
             return;
         };
