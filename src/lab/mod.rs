@@ -4,7 +4,7 @@ pub mod discover;
 pub mod in_process;
 #[cfg(target_os = "linux")]
 pub mod kernel;
-pub mod place;
 mod pcap;
+pub mod place;
 
 pub use pcap::pcap;

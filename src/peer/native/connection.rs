@@ -29,6 +29,11 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// Checks per pair: with the interval above, a pair is tried for 1.4 s, as by default.
 const MAX_CHECKS: u16 = 70;
 
+/// How long after the start of the checks a relayed pair is nominated at the earliest. Without a wait the relay wins
+/// wherever its answer comes before that of a hole that is being punched. `ice_connect_ms` is not affected: it ends with
+/// the first pair that works.
+const RELAY_WAIT: Duration = Duration::from_millis(500);
+
 /// Unsent data-channel bytes after which `send` waits; the stack's default is no limit.
 const DATA_SEND_BUFFER: usize = 2 << 20;
 
@@ -62,11 +67,11 @@ pub(super) async fn connect(
     };
     let settings = SettingEngineBuilder::new()
         .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(MAX_CHECKS))
-        // The waits before a pair of a lesser type is accepted would be measured as if the network had caused them.
+        // The waits before a direct pair is accepted would be measured as if the network had caused them.
         .with_host_acceptance_min_wait(Some(Duration::ZERO))
         .with_srflx_acceptance_min_wait(Some(Duration::ZERO))
         .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
-        .with_relay_acceptance_min_wait(Some(Duration::ZERO))
+        .with_relay_acceptance_min_wait(Some(RELAY_WAIT))
         // The stack initiates the SCTP association as DTLS client only, and ignores the `setup` of the offer; the
         // offerer is made the client in every call (see `offer_to_be_dtls_client`).
         .with_answering_dtls_role(RTCDtlsRole::Server)

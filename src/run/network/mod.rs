@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use crate::lab::in_process::{Host, InProcessLab};
+use crate::lab::pcap;
 use crate::net::spec::{Layer, NatKind, SiteSpec};
-use crate::net::{HostId, SiteId, World, ip, pcap_header, pcap_record_header};
+use crate::net::{HostId, SiteId, World};
 use crate::peer::network::{IceServers, PeerHost, PeerNetwork};
 use crate::plan::{NetworkDriver, NetworkPlan, Plan, derive_seed};
 use crate::record::{LabCheck, RunDirectory};
@@ -30,7 +32,8 @@ pub(super) struct Network {
     probes: Vec<Host>,
     turn: Option<TurnServer>,
     ice: Arc<IceServers>,
-    begun: std::time::Instant,
+    /// The start, as both clocks tell it.
+    clock: (Instant, SystemTime),
 }
 
 impl Network {
@@ -69,7 +72,7 @@ impl Network {
             probes,
             turn,
             ice: Arc::new(ice),
-            begun: std::time::Instant::now(),
+            clock: (Instant::now(), SystemTime::now()),
         })
     }
 
@@ -93,16 +96,7 @@ impl Network {
         if !self.plan.capture {
             return Ok(());
         }
-        let mut bytes = pcap_header().to_vec();
-        for captured in self.lab.captured() {
-            let mut packet = Vec::new();
-            // What cannot be encoded never was on a wire.
-            if ip::encode(&captured.packet, 0, &mut packet).is_ok() {
-                let at = captured.at.saturating_duration_since(self.begun);
-                bytes.extend(pcap_record_header(at, u32::try_from(packet.len()).unwrap_or(u32::MAX)));
-                bytes.extend(packet);
-            }
-        }
+        let bytes = pcap(&self.lab.captured(), self.clock);
         directory.write("network.pcap", bytes).map_err(|error| error.to_string())
     }
 }
