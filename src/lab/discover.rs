@@ -87,7 +87,8 @@ pub async fn discover(
     let other_address = SocketAddr::new(alternate.ip(), primary.port());
     let second = agent.ask(other_address, 0, patience).await?.map(|(mapped, _)| mapped);
     let third = agent.ask(alternate, 0, patience).await?.map(|(mapped, _)| mapped);
-    let mapping = if second == Some(first) && third == second {
+    // A firewall that lets only some ports out leaves the third question open.
+    let mapping = if second == Some(first) && third.is_none_or(|third| third == first) {
         Mapping::EndpointIndependent
     } else if second.is_some() && second == third {
         Mapping::AddressDependent

@@ -14,6 +14,7 @@ mod relays;
 mod runtime;
 mod state;
 mod stats;
+mod strangers;
 mod tracks;
 #[cfg(test)]
 mod upstream;
@@ -34,6 +35,7 @@ use self::negotiate::Negotiation;
 use self::relays::Relays;
 use self::runtime::HarnessRuntime;
 use self::state::{Expected, Tracker};
+use self::strangers::Strangers;
 use self::wire::Wire;
 use super::network::PeerNetwork;
 use super::{Peer, PeerContext, Sent, Snapshot};
@@ -51,6 +53,7 @@ pub(super) struct NativePeer {
     tracker: Tracker,
     wire: Arc<Wire>,
     relays: Arc<Relays>,
+    strangers: Arc<Strangers>,
     media: Arc<MediaTasks>,
     connection: Arc<dyn PeerConnection>,
     /// The stack's events, until `connect` takes them.
@@ -74,7 +77,9 @@ impl NativePeer {
         };
         let PeerNetwork { host, ice } = &context.network;
         let relays = Arc::new(Relays::new(ice, host.place()).map_err(|error| failure(&error))?);
-        let runtime = HarnessRuntime::new(host.clone(), Arc::clone(&wire), Arc::clone(&relays), true);
+        let strangers = Arc::new(Strangers::new(context.role));
+        let runtime =
+            HarnessRuntime::new(host.clone(), Arc::clone(&wire), Arc::clone(&relays), Arc::clone(&strangers), true);
         let media_plan = context.plan.media_of(&context.call);
         let connection =
             connection::connect(context.ice_policy(), host, &relays, media_plan, runtime, handler, key_frames.clone())
@@ -88,6 +93,7 @@ impl NativePeer {
             tracker,
             wire,
             relays,
+            strangers,
             media: Arc::new(media),
             connection,
             events: Some(events),
@@ -124,7 +130,8 @@ impl Peer for NativePeer {
         };
         let connection = Arc::clone(&self.connection);
         let (tracker, media, relays) = (self.tracker.clone(), Arc::clone(&self.media), Arc::clone(&self.relays));
-        let negotiation = Negotiation::new(self.context.role, connection, sender, tracker, media, relays);
+        let strangers = Arc::clone(&self.strangers);
+        let negotiation = Negotiation::new(self.context.role, connection, sender, tracker, media, relays, strangers);
         self.negotiation = Some(tokio::spawn(negotiation.run(present, receiver, events)));
         let data = self.tracker.expected().data();
         self.tracker.wait(|progress| progress.connected && (progress.data_open || !data)).await

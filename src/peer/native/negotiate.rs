@@ -20,6 +20,7 @@ use super::events::StackEvent;
 use super::media::MediaTasks;
 use super::relays::Relays;
 use super::state::Tracker;
+use super::strangers::Strangers;
 use super::with_faults;
 use crate::plan::Role;
 use crate::record::{Mark, Phase};
@@ -35,6 +36,7 @@ pub(super) struct Negotiation {
     pub(super) tracker: Tracker,
     pub(super) media: Arc<MediaTasks>,
     pub(super) relays: Arc<Relays>,
+    pub(super) strangers: Arc<Strangers>,
     /// The id of the other end, once known.
     pub(super) other: Option<String>,
     /// Candidates of the other end that wait for its description.
@@ -50,9 +52,10 @@ impl Negotiation {
         tracker: Tracker,
         media: Arc<MediaTasks>,
         relays: Arc<Relays>,
+        strangers: Arc<Strangers>,
     ) -> Self {
         let (other, early, remote_described) = (None, Vec::new(), false);
-        Self { role, connection, sender, tracker, media, relays, other, early, remote_described }
+        Self { role, connection, sender, tracker, media, relays, strangers, other, early, remote_described }
     }
 
     /// Negotiates, then watches over the call, until the task is aborted or the call has failed.
@@ -197,6 +200,7 @@ impl Negotiation {
     }
 
     async fn set_remote(&mut self, description: RTCSessionDescription, what: &str) -> Result<(), String> {
+        self.strangers.introduce_all(&description.sdp);
         self.connection.set_remote_description(description).await.map_err(|error| invalid(what, &error))?;
         self.remote_described = true;
         for candidate in std::mem::take(&mut self.early) {
@@ -215,6 +219,7 @@ impl Negotiation {
             username_fragment: candidate.username_fragment,
             ..Default::default()
         };
+        self.strangers.introduce(&candidate.candidate);
         if self.remote_described {
             self.apply(candidate).await;
         } else {

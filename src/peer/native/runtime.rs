@@ -25,6 +25,7 @@ use webrtc::runtime::{
 use super::divert::Diverter;
 use super::modelled::ModelledSocket;
 use super::relays::Relays;
+use super::strangers::Strangers;
 use super::wire::{Wire, is_dtls, is_relayed_check, unwrapped};
 use crate::peer::network::PeerHost;
 
@@ -40,13 +41,20 @@ pub(super) struct HarnessRuntime {
     host: PeerHost,
     wire: Arc<Wire>,
     relays: Arc<Relays>,
+    strangers: Arc<Strangers>,
     cap_sleeps: bool,
 }
 
 impl HarnessRuntime {
     /// The runtime of one peer. `cap_sleeps` is false only for the test that watches for the upstream fix.
-    pub(super) fn new(host: PeerHost, wire: Arc<Wire>, relays: Arc<Relays>, cap_sleeps: bool) -> Self {
-        Self { host, wire, relays, cap_sleeps }
+    pub(super) fn new(
+        host: PeerHost,
+        wire: Arc<Wire>,
+        relays: Arc<Relays>,
+        strangers: Arc<Strangers>,
+        cap_sleeps: bool,
+    ) -> Self {
+        Self { host, wire, relays, strangers, cap_sleeps }
     }
 }
 
@@ -64,8 +72,9 @@ impl Runtime for HarnessRuntime {
         self.relays.add_socket(address);
         let diverter = Diverter::new(Arc::clone(&self.relays), address.ip());
         let (wire, relays) = (Arc::clone(&self.wire), Arc::clone(&self.relays));
+        let strangers = Arc::clone(&self.strangers);
         let [dtls_read, relayed, burst_ended] = [const { AtomicBool::new(false) }; 3];
-        Ok(Arc::new(ObservedSocket { inner, wire, relays, diverter, dtls_read, relayed, burst_ended }))
+        Ok(Arc::new(ObservedSocket { inner, wire, relays, strangers, diverter, dtls_read, relayed, burst_ended }))
     }
 
     fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
@@ -133,6 +142,7 @@ struct ObservedSocket {
     inner: Arc<dyn AsyncUdpSocket>,
     wire: Arc<Wire>,
     relays: Arc<Relays>,
+    strangers: Arc<Strangers>,
     diverter: Diverter,
     dtls_read: AtomicBool,
     /// Something that may be answered came through a relay since the last empty datagram.
@@ -246,7 +256,11 @@ impl AsyncUdpSocket for ObservedSocket {
         match received {
             Poll::Pending => return self.poll_idle(cx, meta),
             Poll::Ready(Ok(count)) => {
-                for (buf, meta) in bufs.iter().zip(meta.iter()).take(count) {
+                for (buf, meta) in bufs.iter().zip(meta.iter_mut()).take(count) {
+                    if self.wire.is_connecting() && !self.strangers.may_be_heard(meta.addr, buf) {
+                        // The stack makes nothing of an empty datagram.
+                        (meta.len, meta.stride) = (0, 1);
+                    }
                     // Several datagrams of one flow may have been coalesced (GRO); each is `stride` bytes long.
                     for datagram in buf[..meta.len.min(buf.len())].chunks(meta.stride.max(1)) {
                         self.received(meta.addr, datagram);

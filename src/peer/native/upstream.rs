@@ -15,10 +15,11 @@ use super::events::{Handler, StackEvent};
 use super::key_frame::KeyFrameRequests;
 use super::relays::Relays;
 use super::runtime::HarnessRuntime;
+use super::strangers::Strangers;
 use super::wire::Wire;
 use crate::lab::place::Machine;
 use crate::peer::network::{IceServers, PeerHost};
-use crate::plan::{IceTransportPolicy, MediaPlan};
+use crate::plan::{IceTransportPolicy, MediaPlan, Role};
 use crate::record::Recorder;
 use crate::signaling::protocol::IceCandidate;
 
@@ -60,8 +61,14 @@ async fn peer(cap_sleeps: bool) -> (Arc<dyn PeerConnection>, UnboundedReceiver<S
     let recorder = Recorder::new().0.for_peer("peer", "call");
     let (handler, events) = Handler::new(recorder.clone());
     let relays = Arc::new(Relays::new(&IceServers::default(), Arc::new(Machine)).unwrap());
-    let runtime =
-        HarnessRuntime::new(PeerHost::Machine, Arc::new(Wire::new(recorder)), Arc::clone(&relays), cap_sleeps);
+    let strangers = Arc::new(Strangers::new(Role::Answerer));
+    let runtime = HarnessRuntime::new(
+        PeerHost::Machine,
+        Arc::new(Wire::new(recorder)),
+        Arc::clone(&relays),
+        strangers,
+        cap_sleeps,
+    );
     let media = MediaPlan { video: None, audio: false, data: None };
     let (policy, key_frames) = (IceTransportPolicy::All, KeyFrameRequests::default());
     let connection =
