@@ -19,6 +19,9 @@ use crate::turn::client::{ClientError, IceUrl, Scheme, Transport, Trust, UrlErro
 /// How long each of resolving, TCP and TLS may take. The stack gives up on an allocation after about as long.
 const DEADLINE: Duration = Duration::from_secs(8);
 
+/// How much later than a relay over TLS one over TCP may come, and how much later than that one over UDP, at least.
+const PATIENCE: Duration = Duration::from_millis(50);
+
 /// The port of servers that do not exist. The stack takes only 5353 for something else.
 const PSEUDO_PORT: u16 = 3478;
 
@@ -56,6 +59,8 @@ struct State {
     answered: bool,
     /// When a relayed address was given.
     allocated: Option<Instant>,
+    /// Whether connectivity checks have crossed it.
+    checked: bool,
     unauthorized: u32,
     refused: Option<String>,
 }
@@ -185,17 +190,21 @@ impl Relays {
     ///
     /// A relay over UDP is better than one over TCP, and that better than one over TLS, but the stack gives all of them
     /// one priority. So checks wait while a better relay is there, or may still come: one that has not come in twice the
-    /// time that this one took, with more round trips to make, is not to be waited for.
+    /// time that this one took, with more round trips to make, is not to be waited for. Where they once went they always
+    /// may, or a pair that works would be lost.
     pub(super) fn may_check(&self, index: usize) -> bool {
-        let Ok(states) = self.states.lock() else { return true };
+        let Ok(mut states) = self.states.lock() else { return true };
         let (Some(own), Some(state)) = (self.relays.get(index), states.get(index)) else { return true };
-        let patience = state.asked.zip(state.allocated).map_or(Duration::MAX, |(asked, allocated)| allocated - asked);
-        let may_still_come = state.allocated.is_none_or(|allocated| allocated.elapsed() < patience);
+        let took = state.asked.zip(state.allocated).map_or(Duration::MAX, |(asked, allocated)| allocated - asked);
+        let may_still_come = state.allocated.is_none_or(|allocated| allocated.elapsed() < took.max(PATIENCE));
         let better = self.relays.iter().zip(&*states).filter(|(relay, _)| rank(relay) < rank(own));
-        better.into_iter().all(|(_, better)| {
+        let none_better = better.into_iter().all(|(_, better)| {
             let lost = better.fault.is_some() || better.refused.is_some();
             lost || (better.allocated.is_none() && !may_still_come)
-        })
+        });
+        let may_check = state.checked || none_better;
+        states[index].checked = may_check;
+        may_check
     }
 
     /// A server cannot be used any more.
@@ -417,23 +426,34 @@ mod tests {
         assert!(relays.faults().is_empty());
     }
 
-    #[test]
-    fn checks_wait_for_a_better_relay_while_it_may_come() {
+    /// Over TCP and over TLS, both asked, with a relay over TLS.
+    fn tls_came_first() -> (Relays, SocketAddr) {
         let relays = relays(&["turn:a?transport=tcp", "turns:b"]).unwrap();
-        let (tcp, tls): (SocketAddr, SocketAddr) =
-            ("240.0.0.1:3478".parse().unwrap(), "240.0.0.2:3478".parse().unwrap());
-        let allocated = [0x01, 0x03];
+        let (tcp, tls) = ("240.0.0.1:3478".parse().unwrap(), "240.0.0.2:3478".parse().unwrap());
         relays.sent(tcp, &[0x00, 0x03]);
         relays.sent(tls, &[0x00, 0x03]);
-        std::thread::sleep(Duration::from_millis(20));
-        relays.received(tls, &allocated);
-        assert!(!relays.may_check(1), "TCP has had hardly more time than TLS took");
-        std::thread::sleep(Duration::from_millis(40));
-        assert!(relays.may_check(1), "TCP does not come any more");
-        relays.received(tcp, &allocated);
-        assert!(!relays.may_check(1), "TCP came after all");
+        relays.received(tls, &[0x01, 0x03]);
+        assert!(!relays.may_check(1), "TCP may still come");
+        (relays, tcp)
+    }
+
+    #[test]
+    fn checks_leave_it_to_a_better_relay() {
+        let (relays, tcp) = tls_came_first();
+        relays.received(tcp, &[0x01, 0x03]);
+        std::thread::sleep(PATIENCE * 2);
+        assert!(!relays.may_check(1), "TCP came");
         assert!(relays.may_check(0), "nothing is better than TCP here");
         relays.fail(0, "the server closed the connection".into());
         assert!(relays.may_check(1), "TCP is gone");
+    }
+
+    #[test]
+    fn checks_do_not_wait_long_and_are_not_stopped_once_they_began() {
+        let (relays, tcp) = tls_came_first();
+        std::thread::sleep(PATIENCE * 2);
+        assert!(relays.may_check(1), "TCP does not come any more");
+        relays.received(tcp, &[0x01, 0x03]);
+        assert!(relays.may_check(1), "a pair over TLS may work already");
     }
 }
