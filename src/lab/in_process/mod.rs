@@ -138,15 +138,15 @@ impl Host {
 #[async_trait]
 impl Place for Host {
     fn bind_udp(&self, local: SocketAddr) -> io::Result<Arc<dyn Datagrams>> {
-        Ok(Arc::new(Host::bind_udp(self, local)?))
+        Ok(Arc::new(Self::bind_udp(self, local)?))
     }
 
     fn listen_tcp(&self, local: SocketAddr) -> io::Result<Box<dyn Listener>> {
-        Ok(Box::new(Host::listen_tcp(self, local)?))
+        Ok(Box::new(Self::listen_tcp(self, local)?))
     }
 
     async fn connect_tcp(&self, from: Option<IpAddr>, to: SocketAddr) -> io::Result<Box<dyn Stream>> {
-        Ok(Box::new(Host::connect_tcp(self, from, to).await?))
+        Ok(Box::new(Self::connect_tcp(self, from, to).await?))
     }
 }
 
