@@ -226,8 +226,8 @@ impl Metric {
             }
             Self::TimeToFallbackMs => (
                 "time_to_fallback_ms",
-                Call,
-                "Of a relayed call, from the first connectivity check to the first working pair with a relayed candidate.",
+                Peer,
+                "Of a peer whose path goes through a relay of its own, from its first connectivity check to the first working pair with such a relay.",
             ),
             Self::DtlsHandshakeMs => (
                 "dtls_handshake_ms",

@@ -172,6 +172,11 @@ impl Peer for NativePeer {
         let report = self.connection.get_stats(Instant::now(), StatsSelector::None).await;
         let raw = stats::to_w3c(&report, &self.relays);
         if let Some(path) = stats::path(&report, &self.context, &self.relays) {
+            if path.relay_protocol.is_some()
+                && let Some(time) = self.wire.time_to_fallback()
+            {
+                self.context.recorder.sample(Metric::TimeToFallbackMs, time.as_secs_f64() * 1e3);
+            }
             self.context.recorder.path(path);
         }
         self.context.recorder.stats(raw);

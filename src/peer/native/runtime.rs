@@ -182,7 +182,7 @@ impl ObservedSocket {
         }
         if self.wire.is_connecting() {
             self.relays.received(source, datagram);
-            self.wire.received(payload);
+            self.wire.received(payload, payload.len() < datagram.len());
             if is_dtls(payload) {
                 self.dtls_read.store(true, Ordering::Relaxed);
             }

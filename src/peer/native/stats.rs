@@ -29,7 +29,9 @@ pub(super) fn path(report: &RTCStatsReport, context: &PeerContext, relays: &Rela
         _ => None,
     };
     let local = candidate(&local_id(pair))?;
-    let remote = candidate(&remote_id(pair))?;
+    // The stack lists the candidates that signaling told of; another one is peer-reflexive.
+    let unlisted = || Candidate { candidate_type: "prflx".into(), address: None, port: None };
+    let remote = candidate(&remote_id(pair)).map_or_else(unlisted, end);
     let family = local.address.as_deref().and_then(|address| address.parse().ok()).map(|ip| match ip {
         IpAddr::V4(_) => "ipv4".to_owned(),
         IpAddr::V6(_) => "ipv6".to_owned(),
@@ -38,7 +40,7 @@ pub(super) fn path(report: &RTCStatsReport, context: &PeerContext, relays: &Rela
         call: context.recorder.call().to_owned(),
         peer: context.recorder.peer().to_owned(),
         local: end(local),
-        remote: end(remote),
+        remote,
         protocol: local.protocol.to_lowercase(),
         relay_protocol: server(local, relays).map(|url| url.transport.word().to_owned()),
         family,

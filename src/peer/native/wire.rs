@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::record::{Mark, PeerRecorder};
 
@@ -36,6 +37,10 @@ struct Checks {
     nominations: Vec<TransactionId>,
     connected: bool,
     nominated: bool,
+    /// When the first check was sent.
+    first: Option<Instant>,
+    /// How long after that the first pair with a relay of our own worked.
+    fallback: Option<Duration>,
 }
 
 impl Wire {
@@ -56,6 +61,11 @@ impl Wire {
         }
     }
 
+    /// From the first check that was sent to the first pair that worked through a relay of the peer's own.
+    pub(super) fn time_to_fallback(&self) -> Option<Duration> {
+        self.checks.lock().ok()?.fallback
+    }
+
     pub(super) fn sent(&self, datagram: &[u8]) {
         if !self.is_connecting() {
             return;
@@ -65,6 +75,7 @@ impl Wire {
         match message.kind {
             // Requests to a STUN server carry no USERNAME; connectivity checks do (RFC 8445, section 7.2.2).
             BINDING_REQUEST if message.has(USERNAME) => {
+                checks.first.get_or_insert_with(Instant::now);
                 checks.sent.insert(message.transaction, message.has(USE_CANDIDATE));
             }
             BINDING_SUCCESS if !checks.nominated && checks.nominations.contains(&message.transaction) => {
@@ -75,7 +86,8 @@ impl Wire {
         }
     }
 
-    pub(super) fn received(&self, datagram: &[u8]) {
+    /// A datagram came in, `relayed` by a relay of the peer's own or not.
+    pub(super) fn received(&self, datagram: &[u8], relayed: bool) {
         if !self.is_connecting() {
             return;
         }
@@ -90,6 +102,9 @@ impl Wire {
         match message.kind {
             BINDING_SUCCESS => {
                 let Some(nominates) = checks.sent.remove(&message.transaction) else { return };
+                if relayed && checks.fallback.is_none() {
+                    checks.fallback = checks.first.map(|first| first.elapsed());
+                }
                 if !checks.connected {
                     checks.connected = true;
                     self.recorder.mark(Mark::IceConnected);
@@ -203,9 +218,9 @@ mod tests {
     fn the_controlling_end_sees_a_working_pair_and_then_its_nomination() {
         let marks = marks_of(|wire| {
             wire.sent(&stun(BINDING_REQUEST, 1, &[USERNAME]));
-            wire.received(&stun(BINDING_SUCCESS, 1, &[]));
+            wire.received(&stun(BINDING_SUCCESS, 1, &[]), false);
             wire.sent(&stun(BINDING_REQUEST, 2, &[USERNAME, USE_CANDIDATE]));
-            wire.received(&stun(BINDING_SUCCESS, 2, &[]));
+            wire.received(&stun(BINDING_SUCCESS, 2, &[]), false);
         });
         assert_eq!(marks, [Mark::IceConnected, Mark::IceNominated]);
     }
@@ -213,7 +228,7 @@ mod tests {
     #[test]
     fn the_controlled_end_is_nominated_when_it_answers_the_nomination() {
         let marks = marks_of(|wire| {
-            wire.received(&stun(BINDING_REQUEST, 7, &[USERNAME, USE_CANDIDATE]));
+            wire.received(&stun(BINDING_REQUEST, 7, &[USERNAME, USE_CANDIDATE]), false);
             wire.sent(&stun(BINDING_SUCCESS, 7, &[]));
         });
         assert_eq!(marks, [Mark::IceNominated]);
@@ -223,8 +238,8 @@ mod tests {
     fn a_stun_server_is_not_a_working_pair() {
         let marks = marks_of(|wire| {
             wire.sent(&stun(BINDING_REQUEST, 1, &[]));
-            wire.received(&stun(BINDING_SUCCESS, 1, &[]));
-            wire.received(&stun(BINDING_SUCCESS, 9, &[]));
+            wire.received(&stun(BINDING_SUCCESS, 1, &[]), false);
+            wire.received(&stun(BINDING_SUCCESS, 9, &[]), false);
         });
         assert_eq!(marks, []);
     }
@@ -232,9 +247,9 @@ mod tests {
     #[test]
     fn rtcp_is_not_rtp_and_only_the_first_packet_counts() {
         let marks = marks_of(|wire| {
-            wire.received(&[0x80, 200, 0, 0]);
-            wire.received(&[0x80, 0x80 | 96, 0, 0]);
-            wire.received(&[0x80, 96, 0, 1]);
+            wire.received(&[0x80, 200, 0, 0], false);
+            wire.received(&[0x80, 0x80 | 96, 0, 0], false);
+            wire.received(&[0x80, 96, 0, 1], false);
         });
         assert_eq!(marks, [Mark::FirstRtp]);
     }
@@ -255,6 +270,17 @@ mod tests {
         for other in [&check[..], &[0x40, 0, 0, 9], &[0x80, 96], &[]] {
             assert_eq!(unwrapped(other), other);
         }
+    }
+
+    #[test]
+    fn the_time_to_fallback_counts_pairs_through_a_relay_only() {
+        let wire = Wire::new(Recorder::new().0.for_peer("a", "c"));
+        wire.sent(&stun(BINDING_REQUEST, 1, &[USERNAME]));
+        wire.sent(&stun(BINDING_REQUEST, 2, &[USERNAME]));
+        wire.received(&stun(BINDING_SUCCESS, 1, &[]), false);
+        assert_eq!(wire.time_to_fallback(), None);
+        wire.received(&stun(BINDING_SUCCESS, 2, &[]), true);
+        assert!(wire.time_to_fallback().is_some());
     }
 
     #[test]
