@@ -14,7 +14,7 @@ use crate::record::LabCheck;
 #[cfg(target_os = "linux")]
 use crate::lab::kernel;
 
-/// The names of the servers, for programs that want one: Firefox takes `turns:` URLs with a name only.
+/// The names of the servers, for programs that want one.
 pub(super) const TURN_NAME: &str = "turn.lab";
 pub(super) const STUN_NAME: &str = "stun.lab";
 const SIGNALING_NAME: &str = "signaling.lab";

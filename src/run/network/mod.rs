@@ -14,7 +14,7 @@ use std::time::{Instant, SystemTime};
 
 use crate::lab::pcap;
 use crate::peer::network::{PeerHost, PeerNetwork};
-use crate::plan::{NetworkDriver, NetworkPlan, Plan};
+use crate::plan::{Engine, NetworkDriver, NetworkPlan, Plan};
 use crate::record::{EventKind, LabCheck, Recorder, RunDirectory};
 use crate::signaling::{Endpoint, Server};
 use lab::Lab;
@@ -87,14 +87,17 @@ impl Network {
         // Servers that the scenario names itself come first, as it wrote them.
         let [by_address, by_name] =
             [servers.by_address, servers.by_name].map(|servers| Arc::new(machine.ice.followed_by(servers)));
+        let engines: BTreeMap<&str, Engine> = plan
+            .calls
+            .iter()
+            .flat_map(|call| [&call.offerer, &call.answerer])
+            .filter_map(|peer| Some((peer.id.as_str(), plan.group(&peer.group)?.engine)))
+            .collect();
         let place = |(peer, number): (String, usize)| {
-            let group = plan.calls.iter().flat_map(|call| [&call.offerer, &call.answerer]);
-            let group = group.filter(|known| known.id == peer).find_map(|known| plan.group(&known.group));
-            let (ice, signaling) = match group.is_some_and(|group| group.engine.is_browser()) {
-                true => (&by_name, &inner),
-                // In this process, there is no other way to the signaling server than out of the networks.
-                false => (&by_address, &machine.signaling),
-            };
+            let engine = engines.get(peer.as_str());
+            let ice = if engine == Some(&Engine::Firefox) { &by_name } else { &by_address };
+            // For this process there is no other way to the signaling server than out of the networks.
+            let signaling = if engine == Some(&Engine::Native) { &machine.signaling } else { &inner };
             let host = hosts[number].clone();
             (peer, PeerNetwork { host, ice: Arc::clone(ice), signaling: Arc::clone(signaling) })
         };

@@ -26,9 +26,9 @@ pub(super) const ALTERNATE_PORT: u16 = 3479;
 /// What peers are told of the server.
 #[derive(Default)]
 pub(super) struct Servers {
-    /// For peers of this process, which look up no names of the networks.
+    /// For most peers: those of this process look up no names of the networks, and Chromium does not always.
     pub(super) by_address: IceServers,
-    /// For programs that do.
+    /// For Firefox, which takes `turns:` URLs with a name only.
     pub(super) by_name: IceServers,
 }
 
@@ -106,15 +106,16 @@ fn servers(plan: &TurnPlan, login: &Login, identity: &Identity, directory: &RunD
             RelayTransport::Tls => format!("turns:{turn}:{}?transport=tcp", leg.port),
         });
         let credential = Some(login.password.clone());
-        let turn = IceServer { urls: urls.collect(), username: Some(login.user.clone()), credential };
+        let turn_server = IceServer { urls: urls.collect(), username: Some(login.user.clone()), credential };
         // The stack takes answers of a STUN server for those of a TURN server at the same address.
         let stun = format!("stun:{stun}:{}", TurnPlan::leg(RelayTransport::Udp).port);
         let stun = IceServer { urls: vec![stun], username: None, credential: None };
-        IceServers::new(vec![stun, turn], Some(directory.path().join(CA_FILE)))
+        let mut servers = IceServers::new(vec![stun, turn_server], Some(directory.path().join(CA_FILE)));
+        servers.pins = vec![identity.pin(turn, TurnPlan::leg(RelayTransport::Tls).port)];
+        servers
     };
-    let mut by_name = told(TURN_NAME, STUN_NAME);
-    by_name.pins = vec![identity.pin(TURN_NAME, TurnPlan::leg(RelayTransport::Tls).port)];
-    Servers { by_address: told(&SERVER[0].to_string(), &SERVER[1].to_string()), by_name }
+    let by_address = told(&SERVER[0].to_string(), &SERVER[1].to_string());
+    Servers { by_address, by_name: told(TURN_NAME, STUN_NAME) }
 }
 
 pub(super) const REALM: &str = "harness";
