@@ -8,7 +8,8 @@ use super::Exit;
 use crate::record::write_whole;
 use crate::scenario::{Rate, Time};
 use crate::signaling::CertificateError;
-use crate::turn::client::{Credentials, IceUrl, Scheme, Transport, Trust, UrlError};
+use crate::turn::client::{IceUrl, Scheme, Transport, Trust, UrlError};
+use crate::turn::credentials::{Login, Secret};
 use crate::turn::probe::{Options, Verdict, probe};
 
 /// Say whether a STUN or TURN server works
@@ -25,10 +26,10 @@ pub(super) struct Args {
     user: Option<String>,
     /// Password for TURN; better in the environment, where other users do not see it
     #[arg(long, value_name = "PASSWORD", env = "HARNESS_TURN_PASSWORD", hide_env_values = true)]
-    password: Option<String>,
+    password: Option<Secret>,
     /// Secret that the server shares with its application, to make time-limited credentials from
     #[arg(long, value_name = "SECRET", env = "HARNESS_TURN_SECRET", hide_env_values = true)]
-    secret: Option<String>,
+    secret: Option<Secret>,
     /// PEM file of a CA to trust beside those of this machine
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -47,8 +48,8 @@ pub(super) struct Args {
 const LIFETIME: Duration = Duration::from_secs(600);
 
 pub(super) async fn run(args: Args) -> Exit {
-    let credentials = match credentials(&args) {
-        Ok(credentials) => credentials,
+    let login = match login(&args) {
+        Ok(login) => login,
         Err(message) => return usage(&message),
     };
     let needed = args.ca.is_some() || args.urls.iter().any(|url| url.transport == Transport::Tls);
@@ -61,7 +62,7 @@ pub(super) async fn run(args: Args) -> Exit {
         Err(error) => return usage(&format!("--ca: {error}")),
     };
     let (urls, duration, allocations) = (args.urls, args.duration, args.allocations);
-    let report = probe(&Options { urls, credentials, trust, duration, allocations }).await;
+    let report = probe(&Options { urls, login, trust, duration, allocations }).await;
     let quiet = args.json.as_deref() == Some(Path::new("-"));
     if !quiet {
         eprint!("{}", report.to_text());
@@ -81,14 +82,14 @@ pub(super) async fn run(args: Args) -> Exit {
     }
 }
 
-fn credentials(args: &Args) -> Result<Option<Credentials>, String> {
+fn login(args: &Args) -> Result<Option<Login>, String> {
     let made = match (&args.secret, &args.user, &args.password) {
         (Some(_), _, Some(_)) => return Err("a password and a secret are given; one of them is enough".into()),
         (Some(secret), user, None) => {
-            let made = Credentials::from_secret(secret, user.as_deref(), SystemTime::now(), LIFETIME);
-            Some(made.map_err(|error| error.to_string())?)
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            Some(Login::time_limited(secret, user.as_deref().unwrap_or_default(), now + LIFETIME))
         }
-        (None, Some(user), Some(password)) => Some(Credentials::new(user, password)),
+        (None, Some(user), Some(password)) => Some(Login::new(user, password.clone())),
         (None, Some(_), None) => return Err("--user needs --password (or HARNESS_TURN_PASSWORD), or --secret".into()),
         (None, None, _) => None,
     };

@@ -7,7 +7,7 @@ use super::fault::{Fault, FaultClass};
 use super::report::{AllocationReport, CertificateReport, Dns, ServerReport, Step, Stun, Tls, Verdict};
 use super::{DEADLINE, Options, load, millis, relay, unix_now};
 use crate::turn::client::{
-    Allocation, Certificate, Client, ClientError, Credentials, IceUrl, Scheme, Shown, Steps, Transport, resolve,
+    Allocation, Certificate, Client, ClientError, IceUrl, Scheme, Shown, Steps, Transport, resolve,
 };
 
 /// Below this many days the end of a certificate is worth a warning.
@@ -120,8 +120,8 @@ impl Probe<'_> {
 
     /// Another connection to the server.
     pub(super) async fn connect(&self, address: SocketAddr) -> (Steps, Result<Client, ClientError>) {
-        let credentials = self.options.credentials.clone();
-        Client::connect(self.url, address, credentials, self.options.trust.as_ref(), DEADLINE).await
+        let login = self.options.login.clone();
+        Client::connect(self.url, address, login, self.options.trust.as_ref(), DEADLINE).await
     }
 
     pub(super) fn fail(&mut self, step: Step, error: &ClientError) {
@@ -130,13 +130,12 @@ impl Probe<'_> {
     }
 
     pub(super) fn fault(&self, step: Step, error: &ClientError) -> Fault {
-        let credentials: Option<&Credentials> = self.options.credentials.as_ref();
         // Over UDP nothing connects: what is refused, or has no route, shows with the first request.
         let step = match step {
             Step::TcpConnect if self.url.transport == Transport::Udp => Step::StunBinding,
             step => step,
         };
-        Fault::new(step, error, self.url, credentials)
+        Fault::new(step, error, self.url, self.options.login.as_ref())
     }
 }
 
@@ -171,7 +170,7 @@ fn report_allocation(allocation: &Allocation) -> AllocationReport {
 }
 
 fn tls(ms: f64, shown: &Shown, verified: bool) -> Tls {
-    let now = unix_now();
+    let now = i64::try_from(unix_now().as_secs()).unwrap_or(i64::MAX);
     let date =
         |seconds: i64| jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |t| t.to_string());
     let certificate = |certificate: &Certificate| CertificateReport {
