@@ -83,13 +83,19 @@ pub(super) async fn run(args: Args) -> Exit {
 }
 
 fn login(args: &Args) -> Result<Option<Login>, String> {
-    let made = match (&args.secret, &args.user, &args.password) {
-        (Some(_), _, Some(_)) => return Err("a password and a secret are given; one of them is enough".into()),
+    // A variable that is set to nothing is as good as none.
+    let given = |secret: &Option<Secret>| secret.clone().filter(|secret| !secret.expose().is_empty());
+    let made = match (given(&args.secret), &args.user, given(&args.password)) {
+        (Some(_), _, Some(_)) => {
+            return Err("a password and a secret are given: leave out one of them, or unset HARNESS_TURN_PASSWORD or \
+                        HARNESS_TURN_SECRET"
+                .into());
+        }
         (Some(secret), user, None) => {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            Some(Login::time_limited(secret, user.as_deref().unwrap_or_default(), now + LIFETIME))
+            Some(Login::time_limited(&secret, user.as_deref().unwrap_or_default(), now + LIFETIME))
         }
-        (None, Some(user), Some(password)) => Some(Login::new(user, password.clone())),
+        (None, Some(user), Some(password)) => Some(Login::new(user, password)),
         (None, Some(_), None) => return Err("--user needs --password (or HARNESS_TURN_PASSWORD), or --secret".into()),
         (None, None, _) => None,
     };

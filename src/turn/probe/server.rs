@@ -1,6 +1,6 @@
 //! The steps of one server, in order; a step that fails ends the probe where the next needs it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::fault::{Fault, FaultClass};
@@ -35,7 +35,7 @@ impl Probe<'_> {
             Ok(addresses) => addresses,
             Err(error) => return self.fail(Step::Dns, &error),
         };
-        if self.url.host.parse::<std::net::IpAddr>().is_err() {
+        if self.url.host.parse::<IpAddr>().is_err() {
             self.report.dns = Some(Dns { ms: millis(started.elapsed()), addresses: addresses.clone() });
         }
         let Some(client) = self.reach(&addresses).await else { return };
@@ -106,6 +106,13 @@ impl Probe<'_> {
             Err(error) => return self.fail(Step::Allocation, &error),
         };
         self.report.allocation = Some(report_allocation(&allocation));
+        if is_private(allocation.relayed.ip()) && !is_private(client.server().ip()) {
+            self.report.warnings.push(format!(
+                "its relay address {} is private, and the server's own is not: peers elsewhere cannot reach it (coturn: \
+                 external-ip)",
+                allocation.relayed.ip()
+            ));
+        }
         if allocation.relayed.ip().is_unspecified() {
             let message = format!("its relay address {} is none; coturn: set relay-ip", allocation.relayed);
             let fault = Fault::observed(Step::Allocation, FaultClass::ProtocolBroken, message, self.url);
@@ -135,7 +142,24 @@ impl Probe<'_> {
             Step::TcpConnect if self.url.transport == Transport::Udp => Step::StunBinding,
             step => step,
         };
-        Fault::new(step, error, self.url, self.options.login.as_ref())
+        let fault = Fault::new(step, error, self.url, self.options.login.as_ref());
+        if fault.class != FaultClass::StunNoAnswer || self.report.stun.is_none() {
+            return fault;
+        }
+        let remedy = "it answers Binding requests, so it can be reached: check that it is a TURN server and not one for \
+                      STUN only, its log, and its bandwidth limits (coturn: max-bps)";
+        Fault { remedy: remedy.into(), ..fault }
+    }
+}
+
+/// Whether an address means something in some networks only (RFC 1918, RFC 4193, RFC 6598, RFC 3927).
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => {
+            let carrier = ip.octets()[0] == 100 && ip.octets()[1] & 0xC0 == 64;
+            ip.is_private() || ip.is_loopback() || ip.is_link_local() || carrier
+        }
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local(),
     }
 }
 
@@ -182,4 +206,25 @@ fn tls(ms: f64, shown: &Shown, verified: bool) -> Tls {
         days_left: certificate.days_left(now),
     };
     Tls { ms, version: shown.version.clone(), verified, chain: shown.chain.iter().map(certificate).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_addresses_mean_nothing_elsewhere() {
+        for (address, private) in [
+            ("10.1.2.3", true),
+            ("172.31.0.1", true),
+            ("100.64.0.1", true),
+            ("100.128.0.1", false),
+            ("127.0.0.1", true),
+            ("203.0.113.1", false),
+            ("fd00::1", true),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(is_private(address.parse().unwrap()), private, "{address}");
+        }
+    }
 }
