@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Exit;
 use crate::record::write_whole;
-use crate::scenario::{Rate, Time};
+use crate::scenario::{Rate, Time, UnitError};
 use crate::signaling::CertificateError;
 use crate::turn::client::{IceUrl, Scheme, Transport, Trust, UrlError};
 use crate::turn::credentials::{Login, Secret};
@@ -37,7 +37,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Allocate this often, too, such as 20/s; 2000 times at most
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
     allocations: Option<Rate>,
     /// How long the paced stream through the relay, and the allocations, last; up to 60s
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
@@ -52,6 +52,11 @@ pub(super) async fn run(args: Args) -> Exit {
         Ok(login) => login,
         Err(message) => return usage(&message),
     };
+    // Said before the servers are probed, which takes its time.
+    let folder = args.json.as_deref().and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        return usage(&format!("--json: there is no directory {}", folder.display()));
+    }
     let needed = args.ca.is_some() || args.urls.iter().any(|url| url.transport == Transport::Tls);
     let trust = match needed.then(|| Trust::new(args.ca.as_deref())).transpose() {
         Ok(trust) => trust,
@@ -70,7 +75,7 @@ pub(super) async fn run(args: Args) -> Exit {
     if let Some(path) = &args.json {
         let written = report.to_json().map_err(|error| error.to_string()).and_then(|text| write(path, &text));
         if let Err(error) = written {
-            eprintln!("error: {}: {error}", path.display());
+            eprintln!("error: cannot write {}: {error}", path.display());
             return Exit::Error;
         }
     }
@@ -112,8 +117,12 @@ fn url(text: &str) -> Result<IceUrl, String> {
     text.parse().map_err(|UrlError { reason, remedy, .. }| format!("{reason}; {remedy}"))
 }
 
+fn rate(text: &str) -> Result<Rate, String> {
+    text.parse().map_err(|error: UnitError| format!("{error}; {}", error.help()))
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
-    let time: Time = text.parse().map_err(|error: crate::scenario::UnitError| format!("{error}; {}", error.help()))?;
+    let time: Time = text.parse().map_err(|error: UnitError| format!("{error}; {}", error.help()))?;
     let duration = Duration::from_micros(time.us);
     let bounds = Duration::from_millis(100)..=Duration::from_secs(60);
     if bounds.contains(&duration) { Ok(duration) } else { Err("100ms to 60s is accepted".into()) }
@@ -121,7 +130,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
     if path != Path::new("-") {
-        return write_whole(path, text).map_err(|error| error.to_string());
+        return write_whole(path, text).map_err(|error| error.error.to_string());
     }
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         // A reader that has seen enough is no error.

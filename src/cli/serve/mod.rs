@@ -93,11 +93,7 @@ fn introduction(server: &Server, args: &Args) -> String {
         (Some(sha256), None) => format!("the CA at {}ca.pem, SHA-256 {}", endpoint.page_url, hex(&sha256)),
         (None, _) => "nothing to do, the certificate comes from a CA that this machine trusts".to_owned(),
     };
-    format!(
-        "pages:     {}\nsignaling: {}\ntrust:     {trust}\n",
-        server.urls().join("\n           "),
-        endpoint.url,
-    )
+    format!("pages:     {}\nsignaling: {}\ntrust:     {trust}\n", server.urls().join("\n           "), endpoint.url,)
 }
 
 /// A server must not end because nobody reads its standard error any more, so this is no `eprint!`.

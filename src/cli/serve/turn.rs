@@ -21,7 +21,7 @@ const ALTERNATE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "STUN and TURN")]
 pub(super) struct Args {
-    /// Run a STUN and TURN server, too, over UDP and TCP
+    /// Run a STUN and TURN server, too, over UDP and TCP; without an address at 127.0.0.1:3478
     #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = LISTEN)]
     turn: Option<SocketAddr>,
     /// Also over TLS, on this port, with the certificate of the signaling server; 0 takes a free one
@@ -100,20 +100,22 @@ impl Args {
         let udp = addresses.udp.iter().map(|at| url(Scheme::Turn, Transport::Udp, at));
         let tcp = addresses.tcp.iter().map(|at| url(Scheme::Turn, Transport::Tcp, at));
         let tls = addresses.tls.iter().map(|at| url(Scheme::Turn, Transport::Tls, at));
-        let turn: Vec<String> = udp.chain(tcp).chain(tls).collect();
+        let plain: Vec<String> = udp.chain(tcp).collect();
+        let turn: Vec<String> = plain.iter().cloned().chain(tls).collect();
+        let (tried, trust) = match ca {
+            Some(file) if turn.len() > plain.len() => (&turn, format!(" --ca {file}")),
+            _ => (&plain, String::new()),
+        };
 
         let mut text = format!("stun:      {}\nturn:      {}\n", stun.join(", "), turn.join("\n           "));
         for line in &login.lines {
             let _ = writeln!(text, "login:     {line}");
         }
-        let urls = turn.iter().map(|url| format!("'{url}'")).collect::<Vec<_>>().join(" ");
-        let trust = match (ca, addresses.tls.is_empty()) {
-            (Some(file), false) => format!(" --ca {file}"),
-            _ => String::new(),
-        };
+        let urls = tried.iter().map(|url| format!("'{url}'")).collect::<Vec<_>>().join(" ");
         let _ = writeln!(text, "try:       {}harness probe {urls} --user {}{trust}", login.environment, login.user);
-        if ca.is_none() && !addresses.tls.is_empty() && self.turn_tls.is_some() {
-            text += "           with --ca FILE for turns:, which --ca-out FILE of this command writes\n";
+        if ca.is_none() && turn.len() > plain.len() {
+            text +=
+                "           for turns: end this, add --ca-out FILE, and give the same file to the prober with --ca\n";
         }
         if !self.turn_misbehave.is_empty() {
             let names = self.turn_misbehave.iter().filter_map(clap::ValueEnum::to_possible_value);
