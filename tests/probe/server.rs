@@ -185,11 +185,19 @@ fn what_cannot_be_probed_is_a_usage_error() {
         (&["stun:a.example", "--allocations", "20"], "the unit is missing; write a number and one of /s"),
         (&["turn:a.example", "--secret", "a", "--password", "b"], "leave out one of them"),
         (&["turn:a.example/x"], "more than a host and a port"),
-        (&["stun:a.example", "--json", "nowhere/a.json"], "there is no directory nowhere"),
         (&[], "required"),
     ] {
         let probe = probe_with(arguments, &[]);
         assert_eq!(probe.code, Some(2), "{arguments:?}: {}", probe.stderr);
         assert!(probe.stderr.contains(words), "{arguments:?}: {}", probe.stderr);
     }
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_said_before_anything_is_sent() {
+    let lab = Lab::new();
+    let output = lab.command(&["probe", "stun:127.0.0.1:9", "--json", "nowhere/a.json"]).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(said, "error: --json: there is no directory nowhere\n");
 }
