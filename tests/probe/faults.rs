@@ -177,7 +177,7 @@ const CASES: &[Case] = &[
     Case {
         name: "relay drops everything",
         // An external address that is not its own.
-        coturn: Ok(&["--lt-cred-mech", "--user", "alice:wonderland", "--external-ip", "192.0.2.1"]),
+        coturn: Ok(&["--lt-cred-mech", "--user", "alice:wonderland", "--external-ip", "203.0.113.1"]),
         bundled: Ok(&["--turn-misbehave", "drop-relayed"]),
         fault: Some(("relay-round-trip", "relay-drops-packets", None, "external-ip")),
         ..WELL

@@ -124,11 +124,11 @@ fn a_quota_that_allows_one_allocation_is_told_and_the_relay_still_measured() {
 #[test]
 fn a_relay_address_that_only_the_server_itself_reaches_is_noted() {
     // An external address that the server takes for its own, so that two allocations meet, and nobody else gets through.
-    let server = Coturn::start(&["--external-ip", "192.0.2.1/127.0.0.1"]);
+    let server = Coturn::start(&["--external-ip", "203.0.113.1/127.0.0.1"]);
     let probe = probe(&[&server.udp()]);
     let found = probe.passes();
     assert_eq!((&found["relay"]["returned"], &found["relay"]["direct"]), (&10.into(), &false.into()), "{found}");
-    assert!(probe.stderr.contains("straight to 192.0.2.1:"), "{}", probe.stderr);
+    assert!(probe.stderr.contains("straight to 203.0.113.1:"), "{}", probe.stderr);
     assert!(probe.stderr.contains("check its external address"), "{}", probe.stderr);
 }
 

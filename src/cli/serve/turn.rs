@@ -124,7 +124,7 @@ impl Args {
         }
         if self.turn.is_some_and(|listen| !listen.ip().is_loopback()) {
             text += "warning:   the TURN server can be reached from other machines; whoever has its password can send \
-                     from here to every host\n           that this machine reaches, but for this machine itself\n";
+                     from here to every host\n           that this machine reaches, loopback and link-local addresses apart\n";
         }
         text
     }
