@@ -183,13 +183,6 @@ const CASES: &[Case] = &[
         ..WELL
     },
     Case {
-        name: "bandwidth of nothing",
-        coturn: Ok(&["--lt-cred-mech", "--user", "alice:wonderland", "--max-bps=1"]),
-        bundled: Err("has no limit of bandwidth"),
-        fault: Some(("allocation", "stun-no-answer", None, "it answers Binding requests, so it can be reached")),
-        ..WELL
-    },
-    Case {
         name: "certificate for another name",
         certificate: Certificate { name: "turn.example", ..Certificate::WELL },
         leg: Leg::Tls,

@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Output;
 
+use harness::turn::message::{Attribute, Builder, Class, Message, Method};
 use serde_json::Value;
 
 use super::common::{Lab, text};
@@ -146,6 +147,27 @@ fn a_server_that_does_not_answer_is_told() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let probe = probe(&[&format!("stun:{}", silent.local_addr().unwrap())]);
     probe.fails("stun-binding", "stun-no-answer", None);
+}
+
+#[test]
+fn a_server_for_stun_only_is_told_apart_from_one_that_cannot_be_reached() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let url = format!("turn:{}", socket.local_addr().unwrap());
+    // Ends with the test's process.
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let Ok(request) = Message::parse(&buffer[..length]) else { continue };
+            if request.method() == Method::BINDING {
+                let mut answer = Builder::new(Class::Success, Method::BINDING, request.transaction_id());
+                answer.xor_address(Attribute::XOR_MAPPED_ADDRESS, from);
+                let _ = socket.send_to(&answer.finish(), from);
+            }
+        }
+    });
+    let probe = probe(&[&url]);
+    let fault = probe.fails("allocation", "stun-no-answer", None);
+    assert!(fault["remedy"].as_str().unwrap().contains("a TURN server and not one for STUN only"), "{fault}");
 }
 
 #[test]
