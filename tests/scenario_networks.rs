@@ -184,6 +184,12 @@ fn every_fault_is_named_with_its_place() {
         &THREE.replace("[network.turn]", "[network.turn]\ntransports = [\"udp\", \"sctp\"]"),
         &["cannot be `sctp`"],
     );
+    assert_says(
+        &THREE.replace("[network.turn]", "[network.turn]\nmisbehave = [\"silent\", \"drop-relay\"]"),
+        &[
+            "a.toml:5:24: `misbehave` cannot be `drop-relay`; did you mean `drop-relayed`? accepted names: wrong-realm, stale",
+        ],
+    );
     assert_says(&format!("{THREE}sites = [\"hoem\"]"), &["there is no network `hoem`; did you mean `home`?"]);
     assert_says(&format!("{THREE}engines = [[\"native\", \"chromium\"]]"), &["`chromium` is a program of its own"]);
     assert_says(&format!("{THREE}engines = [[\"native\"]]"), &["has 1 elements; 2 are needed"]);

@@ -202,7 +202,7 @@ impl Agent {
 
 /// A Binding request (RFC 8489), with the change that its answer is to have.
 fn binding(change: u32) -> (TransactionId, Vec<u8>) {
-    let id = TransactionId(rand::random());
+    let id = TransactionId::random();
     let mut request = Builder::new(Class::Request, Method::BINDING, id);
     if change != 0 {
         request.number(Attribute::CHANGE_REQUEST, change);

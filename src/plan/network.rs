@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Engine, IceTransportPolicy};
 use crate::net::oracle::{End, Leg, Means, RelayTransport, Route};
 use crate::net::spec::{CarrierSpec, SiteSpec};
+use crate::turn::server::Flaw;
 
 /// The networks between the peers.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -46,7 +47,7 @@ pub struct TurnPlan {
     pub transports: Vec<RelayTransport>,
     /// What the bundled server does wrong.
     #[serde(default)]
-    pub misbehave: Vec<String>,
+    pub misbehave: Vec<Flaw>,
     /// What is wrong with the credential that the peers are given; absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_fault: Option<CredentialFault>,

@@ -1,5 +1,7 @@
 //! TURN credentials: names and passwords, and those that anybody with a shared secret makes for a limited time.
 
+mod login;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
@@ -8,6 +10,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use md5::{Digest, Md5};
 use ring::hmac;
+
+pub use self::login::Login;
 
 /// A text that stays out of logs and reports: its `Debug` output is a placeholder.
 #[derive(Clone, Eq, PartialEq)]
@@ -150,10 +154,12 @@ fn password(secret: &Secret, username: &str) -> Secret {
 
 fn expiry(username: &str) -> Option<Duration> {
     let seconds = username.split_once(':').map_or(username, |(seconds, _)| seconds);
-    if !seconds.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    seconds.parse().ok().map(Duration::from_secs)
+    if is_number(seconds) { seconds.parse().ok().map(Duration::from_secs) } else { None }
+}
+
+/// Digits and nothing else, which `parse` alone does not demand.
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]

@@ -57,11 +57,32 @@ impl Method {
     pub const CREATE_PERMISSION: Self = Self(0x008);
     /// A number that stands for a peer.
     pub const CHANNEL_BIND: Self = Self(0x009);
+
+    /// Its name in the standards.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BINDING => "Binding",
+            Self::ALLOCATE => "Allocate",
+            Self::REFRESH => "Refresh",
+            Self::SEND => "Send",
+            Self::DATA => "Data",
+            Self::CREATE_PERMISSION => "CreatePermission",
+            Self::CHANNEL_BIND => "ChannelBind",
+            _ => "unknown",
+        }
+    }
 }
 
 /// Pairs an answer with its request.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TransactionId(pub [u8; 12]);
+
+impl TransactionId {
+    /// One that nobody can guess (RFC 8489, section 5).
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+}
 
 /// Why bytes are no message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -213,7 +234,9 @@ impl<'a> Message<'a> {
     pub fn error_code(&self) -> Option<(u16, &'a str)> {
         let value = self.get(Attribute::ERROR_CODE)?;
         let [_, _, class, number, reason @ ..] = value else { return None };
-        Some((u16::from(class & 0x07) * 100 + u16::from(*number), std::str::from_utf8(reason).unwrap_or_default()))
+        let reason = std::str::from_utf8(reason).unwrap_or_default();
+        // RFC 3489 padded the text itself, and some servers still do.
+        Some((u16::from(class & 0x07) * 100 + u16::from(*number), reason.trim_end_matches('\0')))
     }
 }
 

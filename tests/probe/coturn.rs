@@ -3,7 +3,7 @@
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -17,7 +17,7 @@ pub(crate) const SECRET: &str = "north";
 
 /// A running server. Dropping it ends it.
 pub(crate) struct Coturn {
-    child: Child,
+    pub(crate) child: Child,
     dir: TempDir,
     /// STUN, TURN over UDP, and over TCP.
     pub(crate) port: u16,
@@ -30,23 +30,19 @@ impl Coturn {
     pub(crate) fn start(more: &[&str]) -> Self {
         let user = format!("{USER}:{PASSWORD}");
         let arguments = [&["--lt-cred-mech", "--user", &user], more].concat();
-        Self::start_with(&arguments, "127.0.0.1")
-    }
-
-    /// With time-limited credentials.
-    pub(crate) fn start_with_secret() -> Self {
-        Self::start_with(&["--use-auth-secret", "--static-auth-secret", SECRET], "127.0.0.1")
+        Self::start_with(&arguments, &Certificate::WELL)
     }
 
     /// With a certificate for this name.
-    pub(crate) fn start_with_name(name: &str) -> Self {
+    pub(crate) fn start_with_name(name: &'static str) -> Self {
         let user = format!("{USER}:{PASSWORD}");
-        Self::start_with(&["--lt-cred-mech", "--user", &user], name)
+        Self::start_with(&["--lt-cred-mech", "--user", &user], &Certificate { name, ..Certificate::WELL })
     }
 
-    fn start_with(arguments: &[&str], name: &str) -> Self {
+    /// With these arguments, which say who may use it.
+    pub(crate) fn start_with(arguments: &[&str], shown: &Certificate) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        certificate(dir.path(), name);
+        certificate(dir.path(), shown);
         let (port, tls_port) = (free_port(), free_port());
         // `setpriv`, so that it ends with this process even when that is killed.
         let mut command = Command::new("setpriv");
@@ -121,13 +117,28 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
+/// What a server shows of itself.
+pub(crate) struct Certificate {
+    pub(crate) name: &'static str,
+    /// From when it is made.
+    pub(crate) valid: Duration,
+}
+
+impl Certificate {
+    /// For the loopback interface, and long enough.
+    pub(crate) const WELL: Self = Self { name: "127.0.0.1", valid: Duration::from_secs(365 * 86_400) };
+}
+
 /// Writes a CA, and a certificate and key from it.
-fn certificate(dir: &Path, name: &str) {
+pub(crate) fn certificate(dir: &Path, shown: &Certificate) {
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
+    let mut leaf = CertificateParams::new(vec![shown.name.to_owned()]).unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock");
+    leaf.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + shown.valid;
+    let leaf = leaf.signed_by(&key, &ca).unwrap();
     for (file, text) in [("ca.pem", ca.pem()), ("cert.pem", leaf.pem()), ("key.pem", key.serialize_pem())] {
         std::fs::write(dir.join(file), text).expect("the certificate is written");
     }

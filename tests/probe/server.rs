@@ -1,19 +1,20 @@
-//! What `harness probe` says of coturn: that it works, and each thing that can be wrong with it.
+//! What `harness probe` says and writes, mostly of coturn. `faults` has all that can be wrong with a server.
 
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Output;
 
+use harness::turn::message::{Attribute, Builder, Class, Message, Method};
 use serde_json::Value;
 
 use super::common::{Lab, text};
-use super::coturn::{Coturn, PASSWORD, SECRET, USER, free_port};
+use super::coturn::{Coturn, PASSWORD, USER, free_port};
 
 /// A probe that ended.
-struct Probe {
-    code: Option<i32>,
-    stderr: String,
-    report: Value,
+pub(crate) struct Probe {
+    pub(crate) code: Option<i32>,
+    pub(crate) stderr: String,
+    pub(crate) report: Value,
 }
 
 /// Probes with the right password, in the environment.
@@ -21,7 +22,7 @@ fn probe(arguments: &[&str]) -> Probe {
     probe_with(&[&["--user", USER], arguments].concat(), &[("HARNESS_TURN_PASSWORD", PASSWORD)])
 }
 
-fn probe_with(arguments: &[&str], environment: &[(&str, &str)]) -> Probe {
+pub(crate) fn probe_with(arguments: &[&str], environment: &[(&str, &str)]) -> Probe {
     let lab = Lab::new();
     let json = lab.dir.path().join("probe.json");
     let short = if arguments.contains(&"--duration") { &[][..] } else { &["--duration", "500ms"] };
@@ -36,7 +37,7 @@ fn probe_with(arguments: &[&str], environment: &[(&str, &str)]) -> Probe {
 
 impl Probe {
     #[track_caller]
-    fn passes(&self) -> &Value {
+    pub(crate) fn passes(&self) -> &Value {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
         assert_eq!(self.report["verdict"], "pass");
         &self.report["servers"][0]
@@ -44,7 +45,7 @@ impl Probe {
 
     /// The first fault is of this class, and the text names it with its remedy.
     #[track_caller]
-    fn fails(&self, step: &str, class: &str, code: Option<u16>) -> &Value {
+    pub(crate) fn fails(&self, step: &str, class: &str, code: Option<u16>) -> &Value {
         assert_eq!(self.code, Some(1), "{}", self.stderr);
         let fault = &self.report["servers"][0]["faults"][0];
         assert_eq!((fault["step"].as_str(), fault["class"].as_str()), (Some(step), Some(class)), "{}", self.stderr);
@@ -66,6 +67,7 @@ fn a_working_server_passes_over_udp_tcp_and_tls() {
         assert_eq!(found["allocation"]["family"], "ipv4");
         assert_eq!(found["relay"]["between"], "second-allocation");
         assert_eq!(found["relay"]["returned"], 10);
+        assert_eq!(found["relay"]["direct"], true);
         assert_eq!(found["goodput"]["corrupt"], 0);
         assert!(found["goodput"]["goodput_bps"].as_f64().unwrap() > 1.8e6, "{transport}: {}", found["goodput"]);
         assert!(found["stun"]["mapped"].as_str().unwrap().starts_with("127.0.0.1:"));
@@ -110,24 +112,6 @@ fn the_json_satisfies_the_schema_in_docs() {
 }
 
 #[test]
-fn a_wrong_password_is_told() {
-    let server = Coturn::start(&[]);
-    let probe = probe_with(&["--user", USER, "--password", "guess", &server.udp()], &[]);
-    probe.fails("allocation", "unauthorized", Some(401));
-}
-
-#[test]
-fn time_limited_credentials_work_until_they_expire() {
-    let server = Coturn::start_with_secret();
-    probe_with(&["--user", USER, &server.udp()], &[("HARNESS_TURN_SECRET", SECRET)]).passes();
-    // printf 1600000000:alice | openssl dgst -sha1 -hmac north -binary | base64
-    let (name, password) = ("1600000000:alice", "gq98pTOhhHaAu0we9aV79kOVVv0=");
-    let probe = probe_with(&["--user", name, "--password", password, &server.udp()], &[]);
-    let fault = probe.fails("allocation", "credentials-expired", Some(401));
-    assert!(fault["message"].as_str().unwrap().contains("the time-limited credential expired"), "{fault}");
-}
-
-#[test]
 fn a_quota_that_allows_one_allocation_is_told_and_the_relay_still_measured() {
     let server = Coturn::start(&["--user-quota=1"]);
     let probe = probe(&[&server.udp()]);
@@ -139,16 +123,14 @@ fn a_quota_that_allows_one_allocation_is_told_and_the_relay_still_measured() {
 }
 
 #[test]
-fn relay_ports_that_run_out_are_told() {
-    let base = free_port().clamp(20_000, 60_000).to_string();
-    let server = Coturn::start(&["--min-port", &base, "--max-port", &base]);
-    probe(&[&server.udp()]).fails("allocation", "insufficient-capacity", Some(508));
-}
-
-#[test]
-fn a_peer_that_the_server_forbids_is_told() {
-    let server = Coturn::start(&["--denied-peer-ip", "127.0.0.0-127.255.255.255"]);
-    probe(&[&server.tcp()]).fails("permission", "forbidden", Some(403));
+fn a_relay_address_that_only_the_server_itself_reaches_is_noted() {
+    // An external address that the server takes for its own, so that two allocations meet, and nobody else gets through.
+    let server = Coturn::start(&["--external-ip", "203.0.113.1/127.0.0.1"]);
+    let probe = probe(&[&server.udp()]);
+    let found = probe.passes();
+    assert_eq!((&found["relay"]["returned"], &found["relay"]["direct"]), (&10.into(), &false.into()), "{found}");
+    assert!(probe.stderr.contains("straight to 203.0.113.1:"), "{}", probe.stderr);
+    assert!(probe.stderr.contains("check its external address"), "{}", probe.stderr);
 }
 
 #[test]
@@ -165,6 +147,27 @@ fn a_server_that_does_not_answer_is_told() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let probe = probe(&[&format!("stun:{}", silent.local_addr().unwrap())]);
     probe.fails("stun-binding", "stun-no-answer", None);
+}
+
+#[test]
+fn a_server_for_stun_only_is_told_apart_from_one_that_cannot_be_reached() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let url = format!("turn:{}", socket.local_addr().unwrap());
+    // Ends with the test's process.
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let Ok(request) = Message::parse(&buffer[..length]) else { continue };
+            if request.method() == Method::BINDING {
+                let mut answer = Builder::new(Class::Success, Method::BINDING, request.transaction_id());
+                answer.xor_address(Attribute::XOR_MAPPED_ADDRESS, from);
+                let _ = socket.send_to(&answer.finish(), from);
+            }
+        }
+    });
+    let probe = probe(&[&url]);
+    let fault = probe.fails("allocation", "stun-no-answer", None);
+    assert!(fault["remedy"].as_str().unwrap().contains("a TURN server and not one for STUN only"), "{fault}");
 }
 
 #[test]
@@ -201,10 +204,22 @@ fn what_cannot_be_probed_is_a_usage_error() {
         (&["turns:a.example?transport=udp"], "DTLS"),
         (&["stun:a.example", "--ca", "/nowhere.pem"], "cannot read"),
         (&["stun:a.example", "--duration", "2min"], "100ms to 60s"),
+        (&["stun:a.example", "--allocations", "20"], "the unit is missing; write a number and one of /s"),
+        (&["turn:a.example", "--secret", "a", "--password", "b"], "leave out one of them"),
+        (&["turn:a.example/x"], "more than a host and a port"),
         (&[], "required"),
     ] {
         let probe = probe_with(arguments, &[]);
         assert_eq!(probe.code, Some(2), "{arguments:?}: {}", probe.stderr);
         assert!(probe.stderr.contains(words), "{arguments:?}: {}", probe.stderr);
     }
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_said_before_anything_is_sent() {
+    let lab = Lab::new();
+    let output = lab.command(&["probe", "stun:127.0.0.1:9", "--json", "nowhere/a.json"]).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(said, "error: --json: there is no directory nowhere\n");
 }

@@ -9,11 +9,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use tokio::io::{AsyncWriteExt, split};
 use tokio::sync::mpsc;
 
 use super::relays::Relays;
 use crate::turn::client::FrameReader;
+use crate::turn::message::{Class, Message, TransactionId};
 
 /// Messages that wait for the stream, and for the stack: a burst of several video frames.
 const QUEUE: usize = 1024;
@@ -32,14 +34,14 @@ pub(super) struct Diverter {
 }
 
 /// A message, and the address of the server that the stack knows.
-type Datagram = (SocketAddr, Vec<u8>);
+type Datagram = (SocketAddr, Bytes);
 
 /// The sending end of a stream.
 #[derive(Debug)]
 struct Outgoing {
     messages: mpsc::Sender<Vec<u8>>,
     /// The transactions of the requests that were sent last.
-    requests: VecDeque<[u8; 12]>,
+    requests: VecDeque<TransactionId>,
 }
 
 impl Diverter {
@@ -92,12 +94,11 @@ impl Diverter {
 impl Outgoing {
     /// Whether a message repeats a request, which streams must not (RFC 8489, section 6.2.2).
     fn is_repeated(&mut self, message: &[u8]) -> bool {
-        // Requests have neither of the class bits (RFC 8489, section 5).
-        let [high @ 0x00..=0x3f, low, ..] = message else { return false };
-        let request = high & 0x01 == 0 && low & 0x10 == 0;
-        let Some(transaction) = message.get(8..20).and_then(|id| id.try_into().ok()).filter(|_| request) else {
+        let Ok(message) = Message::parse(message) else { return false };
+        if message.class() != Class::Request {
             return false;
-        };
+        }
+        let transaction = message.transaction_id();
         if self.requests.contains(&transaction) {
             return true;
         }
@@ -205,7 +206,7 @@ mod tests {
 
         stream.write_all(&[0x40, 0, 0, 2, 8, 9, 0, 0]).await.unwrap();
         let (source, message) = poll_fn(|cx| diverter.poll_receive(cx)).await;
-        assert_eq!((source, message.as_slice()), (server, &[0x40, 0, 0, 2, 8, 9, 0, 0][..]));
+        assert_eq!((source, &message[..]), (server, &[0x40, 0, 0, 2, 8, 9][..]), "without the padding");
 
         diverter.send(0, server, &request(3)).unwrap();
         drop(diverter);

@@ -4,7 +4,6 @@
 //! therefore told the address of a UDP server that does not exist, and [`divert`](super::divert) carries what it sends
 //! there. The stack also says nothing of a server that refuses or is silent; this remembers why, per URL.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -15,6 +14,7 @@ use rtc::peer_connection::transport::RTCIceServer;
 use crate::lab::place::{Place, Stream};
 use crate::peer::network::{IceServer, IceServers};
 use crate::turn::client::{ClientError, IceUrl, Scheme, Transport, Trust, UrlError, connect_stream, resolve};
+use crate::turn::message::{Class, Message, Method};
 
 /// How long each of resolving, TCP and TLS may take. The stack gives up on an allocation after about as long.
 const DEADLINE: Duration = Duration::from_secs(8);
@@ -214,7 +214,8 @@ impl Relays {
 
     /// Looks at a datagram that goes to a server.
     pub(super) fn sent(&self, destination: SocketAddr, datagram: &[u8]) {
-        if matches!(datagram, [0x00, 0x03, ..]) {
+        let Ok(message) = Message::parse(datagram) else { return };
+        if (message.class(), message.method()) == (Class::Request, Method::ALLOCATE) {
             self.update_at(destination, |state| {
                 state.asked.get_or_insert_with(Instant::now);
             });
@@ -223,27 +224,28 @@ impl Relays {
 
     /// Looks at a datagram that comes from a server.
     pub(super) fn received(&self, source: SocketAddr, datagram: &[u8]) {
-        // Answers to Allocate, and refusals of CreatePermission and ChannelBind.
-        let [0x01, kind @ (0x03 | 0x13 | 0x18 | 0x19), ..] = datagram else { return };
+        let Ok(message) = Message::parse(datagram) else { return };
+        let method = message.method();
+        let allocated = (message.class(), method) == (Class::Success, Method::ALLOCATE);
+        let refused = message.class() == Class::Error
+            && matches!(method, Method::ALLOCATE | Method::CREATE_PERMISSION | Method::CHANNEL_BIND);
+        if !allocated && !refused {
+            return;
+        }
         self.update_at(source, |state| {
             state.answered = true;
-            if *kind == 0x03 {
+            if allocated {
                 state.allocated.get_or_insert_with(Instant::now);
                 return;
             }
-            let Some((code, reason)) = error_code(datagram) else { return };
-            state.unauthorized += u32::from(code == 401 && *kind == 0x13);
+            let Some((code, reason)) = message.error_code() else { return };
+            state.unauthorized += u32::from(code == 401 && method == Method::ALLOCATE);
             // The first 401 and each 438 are how TURN tells realm and nonce.
             if code == 438 || (code == 401 && state.unauthorized < 2) {
                 return;
             }
-            let method = match kind {
-                0x13 => "Allocate",
-                0x18 => "CreatePermission",
-                _ => "ChannelBind",
-            };
             let advice = if code == 401 { ": wrong user name or password, or expired" } else { "" };
-            state.refused = Some(format!("{method} is refused with {code} ({reason}){advice}"));
+            state.refused = Some(format!("{} is refused with {code} ({reason}){advice}", method.name()));
         });
     }
 
@@ -326,26 +328,11 @@ fn bracketed(host: &str) -> String {
     }
 }
 
-/// Code and reason of an error response (RFC 8489, section 14.8).
-fn error_code(datagram: &[u8]) -> Option<(u16, String)> {
-    let mut rest = datagram.get(20..)?;
-    let attributes = std::iter::from_fn(|| {
-        let [t0, t1, l0, l1, after @ ..] = rest else { return None };
-        let length = usize::from(u16::from_be_bytes([*l0, *l1]));
-        let value = after.get(..length)?;
-        rest = after.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((u16::from_be_bytes([*t0, *t1]), value))
-    });
-    let attributes: HashMap<u16, &[u8]> = attributes.collect();
-    let [_, _, class, number, reason @ ..] = *attributes.get(&0x0009)? else { return None };
-    let reason = String::from_utf8_lossy(reason).trim_end_matches('\0').to_owned();
-    Some((u16::from(class & 7) * 100 + u16::from(*number), reason))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::lab::place::Machine;
+    use crate::turn::message::{Builder, TransactionId};
 
     fn relays(urls: &[&str]) -> Result<Relays, String> {
         let urls = urls.iter().map(|url| (*url).to_owned()).collect();
@@ -353,11 +340,14 @@ mod tests {
         Relays::new(&IceServers::new(vec![server], None), Arc::new(Machine))
     }
 
-    fn response(kind: u8, code: u16) -> Vec<u8> {
-        let mut message = vec![0x01, kind, 0, 12, 0x21, 0x12, 0xa4, 0x42];
-        message.extend([0; 12]);
-        message.extend([0x00, 0x09, 0, 6, 0, 0, (code / 100) as u8, (code % 100) as u8, b'n', b'o', 0, 0]);
-        message
+    fn allocate(class: Class) -> Vec<u8> {
+        Builder::new(class, Method::ALLOCATE, TransactionId([0; 12])).finish()
+    }
+
+    fn refusal(method: Method, code: u16) -> Vec<u8> {
+        let mut message = Builder::new(Class::Error, method, TransactionId([0; 12]));
+        message.error_code(code, "no");
+        message.finish()
     }
 
     #[test]
@@ -404,12 +394,12 @@ mod tests {
         assert_eq!(relays.faults(), ["turn:c:3?transport=udp: the host name c has no address: unknown"]);
 
         let (a, b) = ("192.0.2.1:1".parse().unwrap(), "192.0.2.2:2".parse().unwrap());
-        relays.sent(a, &[0x00, 0x03]);
-        relays.sent(b, &[0x00, 0x03]);
-        relays.received(a, &response(0x13, 401));
+        relays.sent(a, &allocate(Class::Request));
+        relays.sent(b, &allocate(Class::Request));
+        relays.received(a, &refusal(Method::ALLOCATE, 401));
         assert_eq!(relays.faults()[0], "turn:b:2?transport=udp: no answer to Allocate");
-        relays.received(a, &response(0x13, 401));
-        relays.received(b, &response(0x13, 486));
+        relays.received(a, &refusal(Method::ALLOCATE, 401));
+        relays.received(b, &refusal(Method::ALLOCATE, 486));
         relays.fail(3, "certificate is for another name".into());
         let faults = relays.faults();
         assert!(faults[0].ends_with("401 (no): wrong user name or password, or expired"), "{}", faults[0]);
@@ -421,8 +411,8 @@ mod tests {
     fn the_first_401_and_a_stale_nonce_are_no_faults() {
         let relays = relays(&["turn:a?transport=tcp"]).unwrap();
         let server = "240.0.0.1:3478".parse().unwrap();
-        relays.received(server, &response(0x13, 401));
-        relays.received(server, &response(0x18, 438));
+        relays.received(server, &refusal(Method::ALLOCATE, 401));
+        relays.received(server, &refusal(Method::CREATE_PERMISSION, 438));
         assert!(relays.faults().is_empty());
     }
 
@@ -430,9 +420,9 @@ mod tests {
     fn tls_came_first() -> (Relays, SocketAddr) {
         let relays = relays(&["turn:a?transport=tcp", "turns:b"]).unwrap();
         let (tcp, tls) = ("240.0.0.1:3478".parse().unwrap(), "240.0.0.2:3478".parse().unwrap());
-        relays.sent(tcp, &[0x00, 0x03]);
-        relays.sent(tls, &[0x00, 0x03]);
-        relays.received(tls, &[0x01, 0x03]);
+        relays.sent(tcp, &allocate(Class::Request));
+        relays.sent(tls, &allocate(Class::Request));
+        relays.received(tls, &allocate(Class::Success));
         assert!(!relays.may_check(1), "TCP may still come");
         (relays, tcp)
     }
@@ -440,7 +430,7 @@ mod tests {
     #[test]
     fn checks_leave_it_to_a_better_relay() {
         let (relays, tcp) = tls_came_first();
-        relays.received(tcp, &[0x01, 0x03]);
+        relays.received(tcp, &allocate(Class::Success));
         std::thread::sleep(PATIENCE * 2);
         assert!(!relays.may_check(1), "TCP came");
         assert!(relays.may_check(0), "nothing is better than TCP here");
@@ -453,7 +443,7 @@ mod tests {
         let (relays, tcp) = tls_came_first();
         std::thread::sleep(PATIENCE * 2);
         assert!(relays.may_check(1), "TCP does not come any more");
-        relays.received(tcp, &[0x01, 0x03]);
+        relays.received(tcp, &allocate(Class::Success));
         assert!(relays.may_check(1), "a pair over TLS may work already");
     }
 }

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustix::net::sockopt;
 use tracing::debug;
 use webrtc::runtime::{
@@ -182,7 +183,7 @@ impl ObservedSocket {
         !self.wire.is_connecting() || !is_relayed_check(message) || self.relays.may_check(server)
     }
 
-    fn poll_diverted(&self, cx: &mut Context<'_>) -> Poll<(SocketAddr, Vec<u8>)> {
+    fn poll_diverted(&self, cx: &mut Context<'_>) -> Poll<(SocketAddr, Bytes)> {
         loop {
             let (source, message) = ready!(self.diverter.poll_receive(cx));
             if self.relays.diverted(source).is_none_or(|server| self.may_cross(server, &message)) {

@@ -10,15 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::record::{Mark, PeerRecorder};
-
-const BINDING_REQUEST: u16 = 0x0001;
-const BINDING_SUCCESS: u16 = 0x0101;
-const USERNAME: u16 = 0x0006;
-const DATA: u16 = 0x0013;
-const USE_CANDIDATE: u16 = 0x0025;
-const HEADER: usize = 20;
-
-type TransactionId = [u8; 12];
+use crate::turn::message::{Attribute, Class, Message, Method, TransactionId, parse_channel_data};
 
 /// Watches the datagrams of one peer until it is connected and media has arrived.
 #[derive(Debug)]
@@ -70,15 +62,15 @@ impl Wire {
         if !self.is_connecting() {
             return;
         }
-        let Some(message) = Stun::parse(datagram) else { return };
+        let Some((message, transaction)) = binding(datagram) else { return };
         let Ok(mut checks) = self.checks.lock() else { return };
-        match message.kind {
+        match message.class() {
             // Requests to a STUN server carry no USERNAME; connectivity checks do (RFC 8445, section 7.2.2).
-            BINDING_REQUEST if message.has(USERNAME) => {
+            Class::Request if message.get(Attribute::USERNAME).is_some() => {
                 checks.first.get_or_insert_with(Instant::now);
-                checks.sent.insert(message.transaction, message.has(USE_CANDIDATE));
+                checks.sent.insert(transaction, nominates(&message));
             }
-            BINDING_SUCCESS if !checks.nominated && checks.nominations.contains(&message.transaction) => {
+            Class::Success if !checks.nominated && checks.nominations.contains(&transaction) => {
                 checks.nominated = true;
                 self.recorder.mark(Mark::IceNominated);
             }
@@ -97,11 +89,11 @@ impl Wire {
             }
             return;
         }
-        let Some(message) = Stun::parse(datagram) else { return };
+        let Some((message, transaction)) = binding(datagram) else { return };
         let Ok(mut checks) = self.checks.lock() else { return };
-        match message.kind {
-            BINDING_SUCCESS => {
-                let Some(nominates) = checks.sent.remove(&message.transaction) else { return };
+        match message.class() {
+            Class::Success => {
+                let Some(nominates) = checks.sent.remove(&transaction) else { return };
                 if relayed && checks.fallback.is_none() {
                     checks.fallback = checks.first.map(|first| first.elapsed());
                 }
@@ -114,8 +106,8 @@ impl Wire {
                     self.recorder.mark(Mark::IceNominated);
                 }
             }
-            BINDING_REQUEST if message.has(USE_CANDIDATE) && checks.nominations.len() < 64 => {
-                checks.nominations.push(message.transaction);
+            Class::Request if nominates(&message) && checks.nominations.len() < 64 => {
+                checks.nominations.push(transaction);
             }
             _ => {}
         }
@@ -133,73 +125,49 @@ pub(super) fn is_dtls(datagram: &[u8]) -> bool {
 }
 
 /// The datagram that a relay is to carry, or has carried, if it is one: what is in channel data, and in Send and Data
-/// indications (RFC 8656, sections 11 and 12).
+/// indications (RFC 8656, sections 11 and 12). Called for each packet, so the first byte settles it for media.
 pub(super) fn unwrapped(datagram: &[u8]) -> &[u8] {
-    match datagram {
-        [0x40..=0x4f, _, l0, l1, data @ ..] => {
-            data.get(..usize::from(u16::from_be_bytes([*l0, *l1]))).unwrap_or(datagram)
-        }
-        [0x00, 0x16 | 0x17, ..] => Stun::parse(datagram).and_then(|message| message.get(DATA)).unwrap_or(datagram),
-        _ => datagram,
-    }
+    let inner = match datagram {
+        [0x40..=0x4f, ..] => parse_channel_data(datagram).map(|(_, data)| data),
+        [0x00, 0x16 | 0x17, ..] => Message::parse(datagram).ok().and_then(|message| message.get(Attribute::DATA)),
+        _ => None,
+    };
+    inner.unwrap_or(datagram)
 }
 
 /// Whether a message between a TURN client and its server carries a connectivity check, or the answer to one.
 pub(super) fn is_relayed_check(message: &[u8]) -> bool {
     let inner = unwrapped(message);
-    inner.len() < message.len() && Stun::parse(inner).is_some()
+    inner.len() < message.len() && Message::parse(inner).is_ok()
 }
 
-/// The header and attributes of a STUN message (RFC 8489, section 5).
-struct Stun<'a> {
-    kind: u16,
-    transaction: TransactionId,
-    attributes: &'a [u8],
+/// A Binding request, or an answer to one: a connectivity check, unless it is for a STUN server.
+fn binding(datagram: &[u8]) -> Option<(Message<'_>, TransactionId)> {
+    let message = Message::parse(datagram).ok().filter(|message| message.method() == Method::BINDING)?;
+    Some((message, message.transaction_id()))
 }
 
-impl<'a> Stun<'a> {
-    fn parse(datagram: &'a [u8]) -> Option<Self> {
-        if datagram.len() < HEADER || datagram[0] > 3 || datagram[4..8] != [0x21, 0x12, 0xa4, 0x42] {
-            return None;
-        }
-        let kind = u16::from_be_bytes([datagram[0], datagram[1]]);
-        let transaction = datagram[8..HEADER].try_into().ok()?;
-        Some(Self { kind, transaction, attributes: &datagram[HEADER..] })
-    }
-
-    fn has(&self, wanted: u16) -> bool {
-        self.get(wanted).is_some()
-    }
-
-    /// The value of an attribute.
-    fn get(&self, wanted: u16) -> Option<&'a [u8]> {
-        let mut rest = self.attributes;
-        while let [t0, t1, l0, l1, value @ ..] = rest {
-            let length = usize::from(u16::from_be_bytes([*l0, *l1]));
-            if u16::from_be_bytes([*t0, *t1]) == wanted {
-                return value.get(..length);
-            }
-            rest = value.get(length.next_multiple_of(4)..)?;
-        }
-        None
-    }
+fn nominates(check: &Message<'_>) -> bool {
+    check.get(Attribute::USE_CANDIDATE).is_some()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::record::{EventKind, Recorder};
+    use crate::turn::message::Builder;
 
-    fn stun(kind: u16, id: u8, attributes: &[u16]) -> Vec<u8> {
-        let mut message = kind.to_be_bytes().to_vec();
-        message.extend((attributes.len() as u16 * 4).to_be_bytes());
-        message.extend([0x21, 0x12, 0xa4, 0x42]);
-        message.extend([id; 12]);
+    const REQUEST: Class = Class::Request;
+    const SUCCESS: Class = Class::Success;
+    const USERNAME: Attribute = Attribute::USERNAME;
+    const USE_CANDIDATE: Attribute = Attribute::USE_CANDIDATE;
+
+    fn stun(class: Class, id: u8, attributes: &[Attribute]) -> Vec<u8> {
+        let mut message = Builder::new(class, Method::BINDING, TransactionId([id; 12]));
         for attribute in attributes {
-            message.extend(attribute.to_be_bytes());
-            message.extend([0, 0]);
+            message.bytes(*attribute, &[]);
         }
-        message
+        message.finish()
     }
 
     fn marks_of(exchange: impl FnOnce(&Wire)) -> Vec<Mark> {
@@ -217,10 +185,10 @@ mod tests {
     #[test]
     fn the_controlling_end_sees_a_working_pair_and_then_its_nomination() {
         let marks = marks_of(|wire| {
-            wire.sent(&stun(BINDING_REQUEST, 1, &[USERNAME]));
-            wire.received(&stun(BINDING_SUCCESS, 1, &[]), false);
-            wire.sent(&stun(BINDING_REQUEST, 2, &[USERNAME, USE_CANDIDATE]));
-            wire.received(&stun(BINDING_SUCCESS, 2, &[]), false);
+            wire.sent(&stun(REQUEST, 1, &[USERNAME]));
+            wire.received(&stun(SUCCESS, 1, &[]), false);
+            wire.sent(&stun(REQUEST, 2, &[USERNAME, USE_CANDIDATE]));
+            wire.received(&stun(SUCCESS, 2, &[]), false);
         });
         assert_eq!(marks, [Mark::IceConnected, Mark::IceNominated]);
     }
@@ -228,8 +196,8 @@ mod tests {
     #[test]
     fn the_controlled_end_is_nominated_when_it_answers_the_nomination() {
         let marks = marks_of(|wire| {
-            wire.received(&stun(BINDING_REQUEST, 7, &[USERNAME, USE_CANDIDATE]), false);
-            wire.sent(&stun(BINDING_SUCCESS, 7, &[]));
+            wire.received(&stun(REQUEST, 7, &[USERNAME, USE_CANDIDATE]), false);
+            wire.sent(&stun(SUCCESS, 7, &[]));
         });
         assert_eq!(marks, [Mark::IceNominated]);
     }
@@ -237,9 +205,9 @@ mod tests {
     #[test]
     fn a_stun_server_is_not_a_working_pair() {
         let marks = marks_of(|wire| {
-            wire.sent(&stun(BINDING_REQUEST, 1, &[]));
-            wire.received(&stun(BINDING_SUCCESS, 1, &[]), false);
-            wire.received(&stun(BINDING_SUCCESS, 9, &[]), false);
+            wire.sent(&stun(REQUEST, 1, &[]));
+            wire.received(&stun(SUCCESS, 1, &[]), false);
+            wire.received(&stun(SUCCESS, 9, &[]), false);
         });
         assert_eq!(marks, []);
     }
@@ -256,16 +224,14 @@ mod tests {
 
     #[test]
     fn what_a_relay_carries_is_seen_without_its_wrapping() {
-        let check = stun(BINDING_REQUEST, 1, &[]);
+        let check = stun(REQUEST, 1, &[]);
         let mut channel = vec![0x40, 0x01, 0, 20];
         channel.extend(&check);
         assert_eq!(unwrapped(&channel), check);
-        for kind in [0x0016, 0x0017] {
-            let mut indication = stun(kind, 2, &[]);
-            indication[3] = 24;
-            indication.extend([0, DATA as u8, 0, 20]);
-            indication.extend(&check);
-            assert_eq!(unwrapped(&indication), check);
+        for method in [Method::SEND, Method::DATA] {
+            let mut indication = Builder::new(Class::Indication, method, TransactionId([2; 12]));
+            indication.bytes(Attribute::DATA, &check);
+            assert_eq!(unwrapped(&indication.finish()), check);
         }
         for other in [&check[..], &[0x40, 0, 0, 9], &[0x80, 96], &[]] {
             assert_eq!(unwrapped(other), other);
@@ -275,20 +241,11 @@ mod tests {
     #[test]
     fn the_time_to_fallback_counts_pairs_through_a_relay_only() {
         let wire = Wire::new(Recorder::new().0.for_peer("a", "c"));
-        wire.sent(&stun(BINDING_REQUEST, 1, &[USERNAME]));
-        wire.sent(&stun(BINDING_REQUEST, 2, &[USERNAME]));
-        wire.received(&stun(BINDING_SUCCESS, 1, &[]), false);
+        wire.sent(&stun(REQUEST, 1, &[USERNAME]));
+        wire.sent(&stun(REQUEST, 2, &[USERNAME]));
+        wire.received(&stun(SUCCESS, 1, &[]), false);
         assert_eq!(wire.time_to_fallback(), None);
-        wire.received(&stun(BINDING_SUCCESS, 2, &[]), true);
+        wire.received(&stun(SUCCESS, 2, &[]), true);
         assert!(wire.time_to_fallback().is_some());
-    }
-
-    #[test]
-    fn truncated_attributes_do_no_harm() {
-        let mut message = stun(BINDING_REQUEST, 1, &[0x8000]);
-        let end = message.len();
-        message[end - 1] = 200;
-        assert!(!Stun::parse(&message).unwrap().has(USERNAME));
-        assert!(Stun::parse(&message[..10]).is_none());
     }
 }

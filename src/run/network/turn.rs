@@ -1,7 +1,6 @@
 //! The STUN and TURN server of a run's networks, and what its peers are told of it.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +15,7 @@ use crate::plan::{CredentialFault, TurnPlan, TurnServer as Program};
 use crate::record::RunDirectory;
 use crate::signaling::Identity;
 use crate::turn::credentials::{Credentials, Secret, time_limited};
-use crate::turn::server::{AllocationError, Config, Misbehaviour, RunningServer, Settings, start_at};
+use crate::turn::server::{Config, Misbehaviour, RunningServer, Settings, start_at};
 
 /// Where the CA of the server's certificate goes.
 const CA_FILE: &str = "turn-ca.pem";
@@ -82,7 +81,7 @@ impl TurnServer {
 
 fn bundled(plan: &TurnPlan, host: &PeerHost, login: Login, identity: Identity) -> Result<RunningServer, String> {
     let mut config = Config::new(REALM, login.accepted.into(), SERVER[0]);
-    config.misbehaviour = misbehaviour(&plan.misbehave)?;
+    config.misbehaviour = Misbehaviour::of(&plan.misbehave, SocketAddr::new(SERVER[1], 1));
     let ports = |transport| {
         let leg = TurnPlan::leg(transport);
         plan.transports.contains(&transport).then_some(leg.port).into_iter().collect()
@@ -168,24 +167,4 @@ impl Login {
             }
         }
     }
-}
-
-/// What the server is told to do wrong, by the names of the scenario.
-fn misbehaviour(names: &[String]) -> Result<Misbehaviour, String> {
-    let mut told = Misbehaviour::default();
-    for name in names {
-        match name.as_str() {
-            "wrong-realm" => told.realm = Some("elsewhere.example".into()),
-            "stale-nonce" => told.stale_nonce_every = Some(NonZeroU32::MIN),
-            "alternate-server" => told.redirect = Some(SocketAddr::new(SERVER[1], 1)),
-            "mismatch" => told.refuse_allocations = Some(AllocationError::Mismatch),
-            "quota" => told.refuse_allocations = Some(AllocationError::Quota),
-            "capacity" => told.refuse_allocations = Some(AllocationError::Capacity),
-            "drop-first-response" => told.drop_first_responses = true,
-            "drop-relayed" => told.drop_relayed = 1.0,
-            "silent" => told.silent = true,
-            other => return Err(format!("[network.turn] misbehave: the server knows no way to {other:?}")),
-        }
-    }
-    Ok(told)
 }

@@ -20,6 +20,7 @@ pub(crate) use convert::{Address, carrier_spec, site_spec};
 
 use crate::net::oracle::RelayTransport;
 use crate::plan::{NetworkDriver, TurnServer};
+use crate::turn::server::Flaw;
 
 /// The networks between the peers.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -125,7 +126,7 @@ pub struct Turn {
     #[schemars(length(min = 1, max = 3))]
     pub transports: Vec<RelayTransport>,
     /// What the bundled server does wrong, such as `drop-first-response`.
-    pub misbehave: Vec<String>,
+    pub misbehave: Vec<Flaw>,
     /// The credential that the peers are given. A network that needs a relay must fail with any but a valid one.
     pub credential: Credential,
 }

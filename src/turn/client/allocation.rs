@@ -8,15 +8,15 @@ use bytes::Bytes;
 use tokio::time::timeout_at;
 
 use super::connection::{Connection, Steps};
-use super::credentials::Credentials;
 use super::error::ClientError;
 use super::exchange::{Answer, Session, Step};
-use super::message::{Incoming, Request, channel_data, send_indication};
+use super::request::Request;
 use super::tls::Trust;
 use super::url::IceUrl;
-
-/// The first channel number (RFC 8656, section 12).
-const FIRST_CHANNEL: u16 = 0x4000;
+use crate::turn::credentials::Login;
+use crate::turn::message::{
+    Attribute, Builder, CHANNEL_NUMBERS, Class, Message, Method, TransactionId, channel_data, parse_channel_data,
+};
 
 /// Datagrams of peers that wait for [`Client::receive`]; more are dropped, as a full socket buffer would.
 const INBOX: usize = 4096;
@@ -67,14 +67,14 @@ impl Client {
     pub async fn connect(
         url: &IceUrl,
         address: SocketAddr,
-        credentials: Option<Credentials>,
+        login: Option<Login>,
         trust: Option<&Trust>,
         deadline: Duration,
     ) -> (Steps, Result<Self, ClientError>) {
         let (steps, connection) = Connection::open(url, address, trust, deadline).await;
-        let client = connection.and_then(|connection| {
-            let session = Session::new(address, credentials, connection.is_reliable(), deadline)?;
-            Ok(Self { connection, session, channels: BTreeMap::new(), inbox: VecDeque::new() })
+        let client = connection.map(|connection| {
+            let session = Session::new(address, login, connection.is_reliable(), deadline);
+            Self { connection, session, channels: BTreeMap::new(), inbox: VecDeque::new() }
         });
         (steps, client)
     }
@@ -90,9 +90,9 @@ impl Client {
     ///
     /// No answer, or one without the address.
     pub async fn bind(&mut self) -> Result<Binding, ClientError> {
-        let (Answer { response, .. }, rtt) = self.request(Request::Binding).await?;
-        let mapped = response.mapped.ok_or_else(|| self.missing("Binding", "XOR-MAPPED-ADDRESS"))?;
-        Ok(Binding { mapped, rtt, software: response.software })
+        let (Answer { mapped, software, .. }, rtt) = self.request(Request::Binding).await?;
+        let mapped = mapped.ok_or_else(|| self.missing(Method::BINDING, "XOR-MAPPED-ADDRESS"))?;
+        Ok(Binding { mapped, rtt, software })
     }
 
     /// Allocates an address that relays UDP: of IPv6 if `ipv6`, otherwise of IPv4.
@@ -102,11 +102,11 @@ impl Client {
     /// [`ClientError::Refusal`] with the server's code; no answer.
     pub async fn allocate(&mut self, ipv6: bool) -> Result<Allocation, ClientError> {
         let started = Instant::now();
-        let (Answer { response, unauthorized, stale_nonces }, _) = self.request(Request::Allocate { ipv6 }).await?;
+        let (answer, _) = self.request(Request::Allocate { ipv6 }).await?;
         let elapsed = started.elapsed();
-        let relayed = response.relayed.ok_or_else(|| self.missing("Allocate", "XOR-RELAYED-ADDRESS"))?;
-        let lifetime = response.lifetime.ok_or_else(|| self.missing("Allocate", "LIFETIME"))?;
-        let (mapped, software) = (response.mapped, response.software);
+        let Answer { mapped, relayed, lifetime, software, unauthorized, stale_nonces } = answer;
+        let relayed = relayed.ok_or_else(|| self.missing(Method::ALLOCATE, "XOR-RELAYED-ADDRESS"))?;
+        let lifetime = lifetime.ok_or_else(|| self.missing(Method::ALLOCATE, "LIFETIME"))?;
         Ok(Allocation { relayed, mapped, lifetime, elapsed, unauthorized, stale_nonces, software })
     }
 
@@ -126,7 +126,7 @@ impl Client {
     ///
     /// As of [`allocate`](Self::allocate).
     pub async fn bind_channel(&mut self, peer: SocketAddr) -> Result<(), ClientError> {
-        let channel = self.channels.last_key_value().map_or(FIRST_CHANNEL, |(last, _)| last + 1);
+        let channel = self.channels.last_key_value().map_or(*CHANNEL_NUMBERS.start(), |(last, _)| last + 1);
         self.request(Request::ChannelBind { peer, channel }).await?;
         self.channels.insert(channel, peer);
         Ok(())
@@ -140,10 +140,12 @@ impl Client {
     pub async fn send(&mut self, peer: SocketAddr, payload: &[u8]) -> Result<(), ClientError> {
         let channel = self.channels.iter().find(|(_, bound)| **bound == peer);
         let message = match channel {
-            Some((number, _)) => channel_data(*number, payload),
-            None => send_indication(peer, payload).map_err(|error| ClientError::Internal(error.to_string()))?,
+            // Padded as streams need it and datagrams allow it (RFC 8656, section 12.5).
+            Some((number, _)) => channel_data(*number, payload, true),
+            None => send_indication(peer, payload),
         };
-        self.connection.send(&message).await
+        let too_long = || ClientError::Internal(format!("{} bytes do not fit into a datagram", payload.len()));
+        self.connection.send(&message.ok_or_else(too_long)?).await
     }
 
     /// The next datagram of a peer. Cancel-safe.
@@ -157,7 +159,7 @@ impl Client {
                 return Ok(datagram);
             }
             let message = self.connection.receive().await?;
-            self.sort(Incoming::parse(&message));
+            deliver(&self.channels, &mut self.inbox, &message);
         }
     }
 
@@ -171,7 +173,7 @@ impl Client {
     /// The answer to a request, and the time from the last sending to it.
     async fn request(&mut self, request: Request) -> Result<(Answer, Duration), ClientError> {
         let Self { connection, session, channels, inbox } = self;
-        let mut exchange = session.begin(request, Instant::now())?;
+        let mut exchange = session.begin(request, Instant::now());
         let mut sent = Instant::now();
         loop {
             let until = match exchange.poll(Instant::now())? {
@@ -182,40 +184,74 @@ impl Client {
                 }
                 Step::Wait(until) => until,
             };
-            let Ok(message) = timeout_at(until.into(), connection.receive()).await else { continue };
-            match Incoming::parse(&message?) {
-                Some(Incoming::Response(response)) => {
-                    if let Some(answer) = exchange.handle(response, Instant::now())? {
+            let Ok(received) = timeout_at(until.into(), connection.receive()).await else { continue };
+            let received = received?;
+            match Message::parse(&received) {
+                Ok(message) if matches!(message.class(), Class::Success | Class::Error) => {
+                    if let Some(answer) = exchange.handle(&message, Instant::now())? {
                         return Ok((answer, sent.elapsed()));
                     }
                 }
-                other => deliver(channels, inbox, other),
+                _ => deliver(channels, inbox, &received),
             }
         }
     }
 
-    fn sort(&mut self, incoming: Option<Incoming>) {
-        deliver(&self.channels, &mut self.inbox, incoming);
-    }
-
-    fn missing(&self, method: &str, attribute: &str) -> ClientError {
-        let detail = format!("its answer to {method} has no {attribute}");
+    fn missing(&self, method: Method, attribute: &str) -> ClientError {
+        let detail = format!("its answer to {} has no {attribute}", method.name());
         ClientError::Protocol { address: self.server(), detail }
     }
 }
 
-/// Puts a datagram of a peer into the inbox; a late response is dropped.
-fn deliver(
-    channels: &BTreeMap<u16, SocketAddr>,
-    inbox: &mut VecDeque<(SocketAddr, Bytes)>,
-    incoming: Option<Incoming>,
-) {
-    let datagram = match incoming {
-        Some(Incoming::Data { peer, payload }) => Some((peer, payload)),
-        Some(Incoming::Channel { number, payload }) => channels.get(&number).map(|peer| (*peer, payload)),
-        Some(Incoming::Response(_)) | None => None,
-    };
-    if let Some(datagram) = datagram.filter(|_| inbox.len() < INBOX) {
-        inbox.push_back(datagram);
+/// Puts a datagram of a peer into the inbox. Anything else, such as a late response, is dropped.
+fn deliver(channels: &BTreeMap<u16, SocketAddr>, inbox: &mut VecDeque<(SocketAddr, Bytes)>, message: &Bytes) {
+    if let Some((peer, payload)) = unwrap(channels, message)
+        && inbox.len() < INBOX
+    {
+        inbox.push_back((peer, message.slice_ref(payload)));
+    }
+}
+
+/// The datagram of a peer in channel data or in a Data indication.
+fn unwrap<'a>(channels: &BTreeMap<u16, SocketAddr>, message: &'a [u8]) -> Option<(SocketAddr, &'a [u8])> {
+    if let Some((number, payload)) = parse_channel_data(message) {
+        return Some((*channels.get(&number)?, payload));
+    }
+    let message = Message::parse(message).ok()?;
+    if (message.class(), message.method()) != (Class::Indication, Method::DATA) {
+        return None;
+    }
+    Some((message.xor_address(Attribute::XOR_PEER_ADDRESS)?, message.get(Attribute::DATA)?))
+}
+
+/// A datagram for a peer; `None` if it is too long.
+fn send_indication(peer: SocketAddr, payload: &[u8]) -> Option<Vec<u8>> {
+    let mut message = Builder::new(Class::Indication, Method::SEND, TransactionId::random());
+    message.xor_address(Attribute::XOR_PEER_ADDRESS, peer).bytes(Attribute::DATA, payload);
+    (message.length() > payload.len()).then(|| message.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datagrams_come_out_of_channels_and_of_indications() {
+        let peer: SocketAddr = "[2001:db8::1]:9".parse().unwrap();
+        let channels = BTreeMap::from([(0x4001, peer)]);
+        let channel = channel_data(0x4001, b"abcde", true).unwrap();
+        assert_eq!(channel.len(), 12);
+        assert_eq!(unwrap(&channels, &channel), Some((peer, &b"abcde"[..])), "without the padding");
+        assert_eq!(unwrap(&channels, &channel[..6]), None, "truncated");
+        assert_eq!(unwrap(&BTreeMap::new(), &channel), None, "of another client");
+
+        let mut indication = send_indication(peer, b"hello").unwrap();
+        assert_eq!(unwrap(&channels, &indication), None, "in the other direction");
+        indication[1] = 0x17;
+        assert_eq!(unwrap(&channels, &indication), Some((peer, &b"hello"[..])));
+        assert_eq!(send_indication(peer, &[0; 70_000]), None);
+        for noise in [&b""[..], b"\x40", b"\x80\x00\x00\x00", &[0; 20]] {
+            assert_eq!(unwrap(&channels, noise), None, "{noise:?}");
+        }
     }
 }

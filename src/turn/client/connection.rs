@@ -3,8 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use rtc::shared::turn_framing::TurnStreamDecoder;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
@@ -13,6 +12,7 @@ use super::error::{ClientError, TlsFault};
 use super::tls::{Shown, Trust};
 use super::url::{IceUrl, Transport};
 use crate::lab::place::{Machine, Place, Stream};
+use crate::turn::framing::{Framer, FramingError};
 
 /// How the way to a server went, as far as it went.
 #[derive(Clone, Debug, Default)]
@@ -138,13 +138,13 @@ impl Connection {
     }
 
     /// The next message. Cancel-safe.
-    pub(super) async fn receive(&mut self) -> Result<Vec<u8>, ClientError> {
+    pub(super) async fn receive(&mut self) -> Result<Bytes, ClientError> {
         let server = self.server();
         match self {
             Self::Datagrams { socket, .. } => {
                 let mut buffer = BytesMut::with_capacity(2048);
                 socket.recv_buf(&mut buffer).await.map_err(|error| ClientError::from_io(server, error))?;
-                Ok(buffer.to_vec())
+                Ok(buffer.freeze())
             }
             Self::Stream { reader, .. } => match reader.next().await {
                 Ok(Some(message)) => Ok(message),
@@ -158,32 +158,30 @@ impl Connection {
     }
 }
 
-/// Cuts a byte stream into STUN messages and channel data (RFC 8656, section 12.5).
+/// Cuts what comes in on a stream into STUN messages and channel data (RFC 8656, section 12.5).
 pub(crate) struct FrameReader<R> {
     reader: R,
-    decoder: TurnStreamDecoder,
+    framer: Framer,
     buffer: BytesMut,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(crate) fn new(reader: R) -> Self {
-        Self { reader, decoder: TurnStreamDecoder::new(), buffer: BytesMut::with_capacity(16 << 10) }
+        Self { reader, framer: Framer::default(), buffer: BytesMut::with_capacity(16 << 10) }
     }
 
-    /// The next message, channel data with its padding; `None` at the end of the stream. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> std::io::Result<Option<Vec<u8>>> {
+    /// The next message, without its padding; `None` at the end of the stream. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> std::io::Result<Option<Bytes>> {
         loop {
-            let invalid = |error: rtc::shared::error::Error| {
-                std::io::Error::new(std::io::ErrorKind::InvalidData, error.to_string())
-            };
-            if let Some(message) = self.decoder.next_message().map_err(invalid)? {
+            let invalid = |error: FramingError| std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+            if let Some(message) = self.framer.pull().map_err(invalid)? {
                 return Ok(Some(message));
             }
             self.buffer.clear();
             if self.reader.read_buf(&mut self.buffer).await? == 0 {
                 return Ok(None);
             }
-            self.decoder.extend_from_slice(&self.buffer);
+            self.framer.push(&self.buffer);
         }
     }
 }
@@ -191,12 +189,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::turn::message::channel_data;
 
     #[tokio::test]
     async fn messages_come_out_of_a_stream_whole_however_it_is_cut() {
         let mut stun = vec![0, 1, 0, 4, 0x21, 0x12, 0xa4, 0x42];
         stun.extend([9; 16]);
-        let data = super::super::message::channel_data(0x4000, b"abcde");
+        let data = channel_data(0x4000, b"abcde", true).unwrap();
         let bytes: Vec<u8> = stun.iter().chain(&data).copied().collect();
         for cut in 1..bytes.len() {
             let (near, mut far) = tokio::io::duplex(64);
@@ -207,8 +206,8 @@ mod tests {
                 tokio::task::yield_now().await;
                 far.write_all(&tail).await.unwrap();
             });
-            assert_eq!(reader.next().await.unwrap(), Some(stun.clone()));
-            assert_eq!(reader.next().await.unwrap(), Some(data.clone()));
+            assert_eq!(reader.next().await.unwrap(), Some(stun.clone().into()));
+            assert_eq!(reader.next().await.unwrap(), Some(Bytes::copy_from_slice(&data[..9])));
             assert_eq!(reader.next().await.unwrap(), None);
         }
     }

@@ -2,16 +2,12 @@
 //! (section 9.2). Time is passed in.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rtc::crypto::{self, RTCCryptoProvider};
-use rtc::stun::integrity::MessageIntegrity;
-use rtc::stun::message::TransactionId;
-
-use super::credentials::Credentials;
 use super::error::{ClientError, Refusal};
-use super::message::{Authentication, Request, Response};
+use super::request::{Authentication, Request};
+use crate::turn::credentials::{Key, Login};
+use crate::turn::message::{Attribute, Class, Message, TransactionId};
 
 /// The time until the first retransmission over UDP; it doubles each time (RFC 8489, section 6.2.1).
 const RTO: Duration = Duration::from_millis(500);
@@ -22,9 +18,8 @@ const STALE_NONCES: u32 = 3;
 /// What a client has learned about its server, and needs for every further request.
 pub(super) struct Session {
     server: SocketAddr,
-    credentials: Option<Credentials>,
+    login: Option<Login>,
     authentication: Option<Authentication>,
-    provider: Arc<dyn RTCCryptoProvider>,
     /// Whether the transport retransmits by itself.
     reliable: bool,
     /// How long an answer may take.
@@ -45,10 +40,13 @@ pub(super) struct Exchange<'a> {
     stale_nonces: u32,
 }
 
-/// A successful answer.
+/// A successful answer, with what it holds of these.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) response: Response,
+    pub(super) mapped: Option<SocketAddr>,
+    pub(super) relayed: Option<SocketAddr>,
+    pub(super) lifetime: Option<Duration>,
+    pub(super) software: Option<String>,
     /// How often the request was answered with 401 before.
     pub(super) unauthorized: u32,
     /// How often it was answered with 438 before.
@@ -65,22 +63,16 @@ pub(super) enum Step {
 }
 
 impl Session {
-    pub(super) fn new(
-        server: SocketAddr,
-        credentials: Option<Credentials>,
-        reliable: bool,
-        deadline: Duration,
-    ) -> Result<Self, ClientError> {
-        let provider = crypto::default_provider().map_err(|error| ClientError::Internal(error.to_string()))?;
-        Ok(Self { server, credentials, authentication: None, provider, reliable, deadline })
+    pub(super) fn new(server: SocketAddr, login: Option<Login>, reliable: bool, deadline: Duration) -> Self {
+        Self { server, login, authentication: None, reliable, deadline }
     }
 
-    pub(super) fn begin(&mut self, request: Request, now: Instant) -> Result<Exchange<'_>, ClientError> {
+    pub(super) fn begin(&mut self, request: Request, now: Instant) -> Exchange<'_> {
         let deadline = now + self.deadline;
         let mut exchange = Exchange {
             session: self,
             request,
-            transaction: TransactionId::default(),
+            transaction: TransactionId::random(),
             bytes: Vec::new(),
             next: None,
             interval: RTO,
@@ -88,25 +80,23 @@ impl Session {
             unauthorized: 0,
             stale_nonces: 0,
         };
-        exchange.prepare(now)?;
-        Ok(exchange)
+        exchange.prepare(now);
+        exchange
     }
 
     /// Learns realm and nonce from a 401 or 438; false if there is nothing to answer it with.
-    fn challenged(&mut self, response: &Response) -> Result<bool, ClientError> {
-        let (Some(credentials), Some(nonce)) = (&self.credentials, &response.nonce) else { return Ok(false) };
+    fn challenged(&mut self, response: &Message<'_>) -> bool {
+        let (Some(login), Some(nonce)) = (&self.login, response.get(Attribute::NONCE)) else { return false };
         let known = self.authentication.as_ref().map(|known| known.realm.clone());
-        let Some(realm) = response.realm.clone().or(known) else { return Ok(false) };
-        let (username, password) = (credentials.username().to_owned(), credentials.password().to_owned());
-        let key = MessageIntegrity::long_term_integrity_key(
-            username.clone(),
-            realm.clone(),
-            password,
-            self.provider.crypto(),
-        );
-        let key = key.map_err(|error| ClientError::Internal(error.to_string()))?;
-        self.authentication = Some(Authentication { username, realm, nonce: nonce.clone(), key });
-        Ok(true)
+        let Some(realm) = response.text(Attribute::REALM).map(str::to_owned).or(known) else { return false };
+        let key = Key::long_term(login.username(), &realm, login.password());
+        let username = login.username().to_owned();
+        self.authentication = Some(Authentication { username, realm, nonce: nonce.to_vec(), key });
+        true
+    }
+
+    fn broken(&self, detail: String) -> ClientError {
+        ClientError::Protocol { address: self.server, detail }
     }
 }
 
@@ -132,13 +122,20 @@ impl Exchange<'_> {
     }
 
     /// Takes a response: the end of the exchange, or `None` if it goes on.
-    pub(super) fn handle(&mut self, response: Response, now: Instant) -> Result<Option<Answer>, ClientError> {
-        if response.transaction != self.transaction {
+    pub(super) fn handle(&mut self, response: &Message<'_>, now: Instant) -> Result<Option<Answer>, ClientError> {
+        if response.transaction_id() != self.transaction {
             return Ok(None);
         }
-        let Some((code, reason)) = response.error.clone() else {
-            let (unauthorized, stale_nonces) = (self.unauthorized, self.stale_nonces);
-            return Ok(Some(Answer { response, unauthorized, stale_nonces }));
+        let method = self.request.method().name();
+        if response.class() == Class::Success {
+            // What is not signed could be anybody's, and clients drop it (RFC 8489, section 9.2.5).
+            if self.authentication().is_some_and(|sent| !response.is_signed_with(&sent.key)) {
+                return Err(self.session.broken(format!("its answer to {method} is not signed with the password")));
+            }
+            return Ok(Some(self.answer(response)));
+        }
+        let Some((code, reason)) = response.error_code() else {
+            return Err(self.session.broken(format!("its error in answer to {method} has no ERROR-CODE")));
         };
         let retry = match code {
             401 => {
@@ -152,49 +149,76 @@ impl Exchange<'_> {
             }
             _ => false,
         };
-        if retry && self.session.challenged(&response)? {
+        if retry && self.session.challenged(response) {
             self.interval = RTO;
-            self.prepare(now)?;
+            self.prepare(now);
             return Ok(None);
         }
         Err(ClientError::Refusal(Refusal {
-            method: self.request.name(),
+            method,
             code,
-            reason,
-            alternate: response.alternate,
+            reason: reason.to_owned(),
+            alternate: response.address(Attribute::ALTERNATE_SERVER),
             unauthorized: self.unauthorized,
             stale_nonces: self.stale_nonces,
         }))
     }
 
+    fn answer(&self, response: &Message<'_>) -> Answer {
+        let lifetime = response.number(Attribute::LIFETIME);
+        let software = response.text(Attribute::SOFTWARE);
+        Answer {
+            mapped: response.xor_address(Attribute::XOR_MAPPED_ADDRESS),
+            relayed: response.xor_address(Attribute::XOR_RELAYED_ADDRESS),
+            lifetime: lifetime.map(|seconds| Duration::from_secs(seconds.into())),
+            software: software.map(|software| software.trim_end_matches('\0').to_owned()),
+            unauthorized: self.unauthorized,
+            stale_nonces: self.stale_nonces,
+        }
+    }
+
     /// A new transaction for the same request, with what is known now.
-    fn prepare(&mut self, now: Instant) -> Result<(), ClientError> {
-        self.transaction = TransactionId::new();
-        // A Binding request needs no authentication, and servers may refuse one that has it.
-        let authentication = self.session.authentication.as_ref().filter(|_| self.request != Request::Binding);
-        let encoded = self.request.encode(self.transaction, authentication, &*self.session.provider);
-        self.bytes = encoded.map_err(|error| ClientError::Internal(error.to_string()))?;
+    fn prepare(&mut self, now: Instant) {
+        self.transaction = TransactionId::random();
+        self.bytes = self.request.encode(self.transaction, self.authentication());
         self.next = Some(now);
-        Ok(())
+    }
+
+    /// What the request is signed with. A Binding request needs nothing, and servers may refuse one that has it.
+    fn authentication(&self) -> Option<&Authentication> {
+        self.session.authentication.as_ref().filter(|_| self.request != Request::Binding)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::turn::message::Builder;
 
     fn session(reliable: bool) -> Session {
-        let credentials = Some(Credentials::new("alice", "secret"));
-        Session::new("192.0.2.1:3478".parse().unwrap(), credentials, reliable, Duration::from_secs(5)).unwrap()
+        let login = Some(Login::new("alice", "secret"));
+        Session::new("192.0.2.1:3478".parse().unwrap(), login, reliable, Duration::from_secs(5))
     }
 
-    fn error(exchange: &Exchange<'_>, code: u16) -> Response {
-        Response {
-            transaction: exchange.transaction,
-            error: Some((code, "no".into())),
-            realm: Some("realm".into()),
-            nonce: Some(b"nonce".to_vec()),
-            ..Response::default()
+    fn error(exchange: &Exchange<'_>, code: u16) -> Vec<u8> {
+        let mut builder = Builder::new(Class::Error, exchange.request.method(), exchange.transaction);
+        builder.error_code(code, "no").text(Attribute::REALM, "realm").text(Attribute::NONCE, "nonce");
+        builder.finish()
+    }
+
+    fn handle(exchange: &mut Exchange<'_>, response: &[u8], now: Instant) -> Result<Option<Answer>, ClientError> {
+        exchange.handle(&Message::parse(response).unwrap(), now)
+    }
+
+    fn refused(exchange: &mut Exchange<'_>, code: u16, now: Instant) -> Option<Refusal> {
+        let response = error(exchange, code);
+        match handle(exchange, &response, now) {
+            Err(ClientError::Refusal(refusal)) => Some(refusal),
+            Err(other) => panic!("{other}"),
+            Ok(answer) => {
+                assert!(answer.is_none());
+                None
+            }
         }
     }
 
@@ -205,7 +229,7 @@ mod tests {
     #[test]
     fn over_udp_a_request_is_repeated_at_growing_intervals_until_the_deadline() {
         let (mut session, start) = (session(false), Instant::now());
-        let mut exchange = session.begin(Request::Binding, start).unwrap();
+        let mut exchange = session.begin(Request::Binding, start);
         let mut sent = Vec::new();
         let mut now = start;
         let error = loop {
@@ -222,7 +246,7 @@ mod tests {
     #[test]
     fn over_a_stream_a_request_is_sent_once() {
         let (mut session, now) = (session(true), Instant::now());
-        let mut exchange = session.begin(Request::Binding, now).unwrap();
+        let mut exchange = session.begin(Request::Binding, now);
         assert!(sends(&mut exchange, now));
         let Step::Wait(until) = exchange.poll(now).unwrap() else { panic!("sent again") };
         assert_eq!(until, now + Duration::from_secs(5));
@@ -231,39 +255,54 @@ mod tests {
     #[test]
     fn the_first_401_is_answered_with_the_credentials_and_the_second_ends_it() {
         let (mut session, now) = (session(true), Instant::now());
-        let mut exchange = session.begin(Request::Allocate { ipv6: false }, now).unwrap();
+        let mut exchange = session.begin(Request::Allocate { ipv6: false }, now);
         assert!(sends(&mut exchange, now));
-        let short = exchange.bytes.len();
-        let challenge = error(&exchange, 401);
-        assert!(exchange.handle(challenge.clone(), now).unwrap().is_none());
+        let (short, challenge) = (exchange.bytes.len(), error(&exchange, 401));
+        assert!(handle(&mut exchange, &challenge, now).unwrap().is_none());
         assert!(sends(&mut exchange, now) && exchange.bytes.len() > short);
-        assert!(exchange.handle(challenge, now).unwrap().is_none(), "an answer to the old transaction is ignored");
-        let refusal = error(&exchange, 401);
-        let Err(ClientError::Refusal(refusal)) = exchange.handle(refusal, now) else { panic!("not refused") };
+        let again = handle(&mut exchange, &challenge, now);
+        assert!(again.unwrap().is_none(), "an answer to the old transaction is ignored");
+        let refusal = refused(&mut exchange, 401, now).expect("refused");
         assert_eq!((refusal.code, refusal.unauthorized, refusal.method), (401, 2, "Allocate"));
     }
 
     #[test]
     fn a_stale_nonce_is_replaced_but_not_for_ever() {
         let (mut session, now) = (session(true), Instant::now());
-        let mut exchange = session.begin(Request::Allocate { ipv6: false }, now).unwrap();
-        let stale = error(&exchange, 438);
-        assert!(exchange.handle(stale, now).unwrap().is_none());
-        let stale = error(&exchange, 438);
-        assert!(exchange.handle(stale, now).unwrap().is_none());
-        let stale = error(&exchange, 438);
-        let Err(ClientError::Refusal(refusal)) = exchange.handle(stale, now) else { panic!("not refused") };
+        let mut exchange = session.begin(Request::Allocate { ipv6: false }, now);
+        assert_eq!(refused(&mut exchange, 438, now), None);
+        assert_eq!(refused(&mut exchange, 438, now), None);
+        let refusal = refused(&mut exchange, 438, now).expect("refused");
         assert_eq!((refusal.code, refusal.stale_nonces), (438, 3));
     }
 
     #[test]
-    fn success_tells_how_often_it_was_refused_before() {
+    fn a_300_tells_where_to_go() {
         let (mut session, now) = (session(true), Instant::now());
-        let mut exchange = session.begin(Request::Allocate { ipv6: false }, now).unwrap();
-        let challenge = error(&exchange, 401);
-        exchange.handle(challenge, now).unwrap();
-        let response = Response { transaction: exchange.transaction, ..Response::default() };
-        let answer = exchange.handle(response, now).unwrap().expect("the end");
+        let mut exchange = session.begin(Request::Allocate { ipv6: false }, now);
+        let mut builder = Builder::new(Class::Error, exchange.request.method(), exchange.transaction);
+        let alternate = "192.0.2.9:3478".parse().unwrap();
+        builder.error_code(300, "move\0\0").address(Attribute::ALTERNATE_SERVER, alternate);
+        let Err(ClientError::Refusal(refusal)) = handle(&mut exchange, &builder.finish(), now) else { panic!("taken") };
+        assert_eq!((refusal.reason.as_str(), refusal.alternate), ("move", Some(alternate)));
+    }
+
+    #[test]
+    fn success_tells_how_often_it_was_refused_before_and_must_be_signed() {
+        let (mut session, now) = (session(true), Instant::now());
+        let mut exchange = session.begin(Request::Allocate { ipv6: false }, now);
+        assert_eq!(refused(&mut exchange, 401, now), None);
+        let success = |exchange: &Exchange<'_>, password: &str| {
+            let mut builder = Builder::new(Class::Success, exchange.request.method(), exchange.transaction);
+            builder.number(Attribute::LIFETIME, 600).sign(&Key::long_term("alice", "realm", &password.into()));
+            builder.finish()
+        };
+        let forged = success(&exchange, "guess");
+        let error = handle(&mut exchange, &forged, now).unwrap_err();
+        assert!(error.to_string().contains("is not signed with the password"), "{error}");
+        let signed = success(&exchange, "secret");
+        let answer = handle(&mut exchange, &signed, now).unwrap().expect("the end");
         assert_eq!((answer.unauthorized, answer.stale_nonces), (1, 0));
+        assert_eq!(answer.lifetime, Some(Duration::from_secs(600)));
     }
 }

@@ -4,21 +4,19 @@
 //! `connection` under it.
 //!
 //! Not over `turn-client-proto`: its events hold no error code, no lifetime and no count of refusals, which are what a
-//! prober is about. The codec is the stack's own.
+//! prober is about.
 
 mod allocation;
 mod connection;
-mod credentials;
 mod error;
 mod exchange;
-mod message;
+mod request;
 mod tls;
 mod url;
 
 pub use allocation::{Allocation, Binding, Client};
 pub(crate) use connection::{FrameReader, connect_stream};
 pub use connection::{Steps, resolve};
-pub use credentials::Credentials;
 pub use error::{ClientError, Refusal, TlsFault};
 pub use tls::{Certificate, Shown, Trust};
 pub use url::{IceUrl, Scheme, Transport, UrlError};

@@ -84,7 +84,8 @@ impl FromStr for IceUrl {
     fn from_str(url: &str) -> Result<Self, UrlError> {
         let fault = |reason: &str, remedy| UrlError { url: url.to_owned(), reason: reason.to_owned(), remedy };
         let (scheme, rest) = url.split_once(':').ok_or_else(|| fault("it has no scheme", SHAPE))?;
-        let (scheme, secure) = match scheme {
+        // Of either case (RFC 3986, section 3.1).
+        let (scheme, secure) = match scheme.to_ascii_lowercase().as_str() {
             "stun" => (Scheme::Stun, false),
             "stuns" => (Scheme::Stun, true),
             "turn" => (Scheme::Turn, false),
@@ -110,6 +111,9 @@ impl FromStr for IceUrl {
                 return Err(fault(&format!("unknown option {query:?}"), "write ?transport=udp or ?transport=tcp"));
             }
         };
+        if authority.contains(['/', ' ']) {
+            return Err(fault("more than a host and a port stands before the ?", SHAPE));
+        }
         let (host, port) = match authority.strip_prefix('[') {
             Some(rest) => {
                 let (host, port) = rest.split_once(']').ok_or_else(|| fault("its [ is not closed", SHAPE))?;
@@ -130,8 +134,8 @@ impl FromStr for IceUrl {
         if authority.contains('@') {
             return Err(fault("these URLs hold no user name or password", "give the user name and password apart"));
         }
-        if host.is_empty() || host.contains(['/', ' ']) {
-            return Err(fault("it has no host, or more than a host and a port", SHAPE));
+        if host.is_empty() {
+            return Err(fault("it has no host", SHAPE));
         }
         let port = match port.map(str::parse::<u16>) {
             None if secure => 5349,
@@ -170,6 +174,7 @@ mod tests {
         for (text, shown) in [
             ("stun:a.example", "stun:a.example:3478"),
             ("stuns:a.example", "stuns:a.example:5349"),
+            ("TURN:a.example", "turn:a.example:3478?transport=udp"),
             ("turn:10.0.0.1", "turn:10.0.0.1:3478?transport=udp"),
             ("turn:a.example:443?transport=tcp", "turn:a.example:443?transport=tcp"),
             ("turns:[::1]:443?transport=tcp", "turns:[::1]:443?transport=tcp"),
@@ -190,6 +195,7 @@ mod tests {
             ("http://a", "unknown scheme", "write stun:"),
             ("turn://a", "followed by //", "leave out"),
             ("stun:", "no host", "write stun:"),
+            ("turn:a:3478/x", "more than a host and a port", "write stun:"),
             ("stun:a:70000", "between 1 and 65535", "write stun:"),
             ("stun:a:0", "between 1 and 65535", "write stun:"),
             ("stun:a?transport=udp", "no option", "leave out"),

@@ -29,6 +29,7 @@ impl Attribute {
     pub const DONT_FRAGMENT: Self = Self(0x001A);
     pub const XOR_MAPPED_ADDRESS: Self = Self(0x0020);
     pub const RESERVATION_TOKEN: Self = Self(0x0022);
+    pub const USE_CANDIDATE: Self = Self(0x0025);
     pub const PADDING: Self = Self(0x0026);
     pub const RESPONSE_PORT: Self = Self(0x0027);
     pub const SOFTWARE: Self = Self(0x8022);

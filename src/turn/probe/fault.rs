@@ -1,13 +1,14 @@
 //! What can be wrong with a server: one class for each thing that is repaired in its own way.
 
 use std::fmt;
-use std::time::SystemTime;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::report::{Step, Verdict};
-use crate::turn::client::{ClientError, Credentials, IceUrl, Refusal, Scheme, TlsFault, Transport};
+use super::unix_now;
+use crate::turn::client::{ClientError, IceUrl, Refusal, Scheme, TlsFault, Transport};
+use crate::turn::credentials::Login;
 
 /// Something that is wrong.
 #[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
@@ -108,8 +109,8 @@ impl fmt::Display for FaultClass {
 
 impl Fault {
     /// Sorts an error of the client, and finds its remedy.
-    pub(super) fn new(step: Step, error: &ClientError, url: &IceUrl, credentials: Option<&Credentials>) -> Self {
-        let since = credentials.and_then(|credentials| credentials.expired_since(SystemTime::now()));
+    pub(super) fn new(step: Step, error: &ClientError, url: &IceUrl, login: Option<&Login>) -> Self {
+        let since = login.and_then(|login| login.expired_since(unix_now()));
         let mut message = error.to_string();
         let class = match error {
             // The resolver's words are the only thing that tells these apart.
@@ -279,7 +280,7 @@ mod tests {
 
     fn fault(error: &ClientError, username: &str) -> Fault {
         let url = "turn:a.example".parse().unwrap();
-        Fault::new(Step::Allocation, error, &url, Some(&Credentials::new(username, "x")))
+        Fault::new(Step::Allocation, error, &url, Some(&Login::new(username, "x")))
     }
 
     #[test]
@@ -306,8 +307,7 @@ mod tests {
 
     #[test]
     fn a_user_name_with_a_past_time_says_how_long_ago_it_expired() {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-        let fault = fault(&refusal(401), &format!("{}:alice", now - 600));
+        let fault = fault(&refusal(401), &format!("{}:alice", unix_now().as_secs() - 600));
         assert_eq!(fault.class, FaultClass::CredentialsExpired);
         assert!(fault.message.contains("expired 10 minutes ago"), "{}", fault.message);
     }

@@ -31,9 +31,9 @@ pub(super) async fn measure(probe: &mut Probe<'_>, rate: Rate) {
         }
         sleep_until((started + offset).into()).await;
         attempted += 1;
-        let (url, credentials, trust) = (url.clone(), options.credentials.clone(), options.trust.clone());
+        let (url, login, trust) = (url.clone(), options.login.clone(), options.trust.clone());
         tasks.spawn(async move {
-            let (_, client) = Client::connect(&url, server, credentials, trust.as_ref(), DEADLINE).await;
+            let (_, client) = Client::connect(&url, server, login, trust.as_ref(), DEADLINE).await;
             let mut client = client?;
             let allocation = client.allocate(false).await?;
             client.release().await;

@@ -17,7 +17,8 @@ pub use report::{
     Step, Stun, Tls, Verdict,
 };
 
-use super::client::{Credentials, IceUrl, Trust};
+use super::client::{IceUrl, Trust};
+use super::credentials::Login;
 use crate::scenario::Rate;
 
 /// What to probe, and how.
@@ -26,7 +27,7 @@ pub struct Options {
     /// The servers, probed one after another so that they do not share this machine's bandwidth.
     pub urls: Vec<IceUrl>,
     /// Who asks for allocations; `turn:` and `turns:` URLs need it.
-    pub credentials: Option<Credentials>,
+    pub login: Option<Login>,
     /// Whom to trust; `turns:` and `stuns:` URLs need it.
     pub trust: Option<Trust>,
     /// How long the paced stream, and the allocations at a rate, last.
@@ -61,8 +62,7 @@ fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// Seconds since 1970.
-fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+/// The time since 1970.
+fn unix_now() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// After as many datagrams none of which came back, the relay is said to drop them.
 const HOPELESS: u32 = 5;
 
+/// So often a socket of this machine tries to reach the relay address.
+const DIRECT_TRIES: u32 = 3;
+
 /// What is offered to the relay, in bits of payload per second: a video call.
 const OFFERED_BPS: f64 = 2e6;
 
@@ -58,6 +61,9 @@ pub(super) async fn measure(probe: &mut Probe<'_>, mut near: Client, allocation:
             }
         }
         if let Far::Allocation(client) = far {
+            if probe.report.goodput.is_some() {
+                direct(probe, &mut near, allocation).await;
+            }
             client.release().await;
         }
     }
@@ -99,11 +105,40 @@ async fn second_allocation(probe: &mut Probe<'_>, near: &mut Client, relayed: So
     }
 }
 
+/// Between two allocations nothing needs to leave the server, so a firewall before its relay ports, or an address that is
+/// not its own, shows to others only. A warning: it may as well be this machine's network that lets no UDP through.
+async fn direct(probe: &mut Probe<'_>, near: &mut Client, allocation: &Allocation) {
+    let relayed = allocation.relayed;
+    let Some(seen) = allocation.mapped.filter(|mapped| mapped.is_ipv4() == relayed.is_ipv4()) else { return };
+    if near.permit(seen.ip()).await.is_err() {
+        return;
+    }
+    let Ok(socket) = UdpSocket::bind(any(relayed)).await else { return };
+    let mut far = Far::Socket(socket);
+    let mut reached = false;
+    for number in 0..DIRECT_TRIES {
+        let mark = format!("harness probe direct {number} {:016x}", nonce()).into_bytes();
+        if let Ok(Ok(_)) = timeout(PATIENCE, round_trip(near, relayed, &mut far, &mark)).await {
+            reached = true;
+            break;
+        }
+    }
+    if let Some(relay) = &mut probe.report.relay {
+        relay.direct = Some(reached);
+    }
+    if !reached {
+        probe.report.warnings.push(format!(
+            "nothing came through from this machine straight to {relayed}: unless UDP is blocked here, peers that are not \
+             relayed themselves cannot reach it; open the server's relay ports (49152-65535), and check its external \
+             address (coturn: external-ip)"
+        ));
+    }
+}
+
 /// A UDP socket of this machine, permitted by the address that the server saw of it.
 async fn own_socket(probe: &mut Probe<'_>, near: &mut Client, allocation: &Allocation) -> Option<Far> {
     let seen = allocation.mapped.or_else(|| probe.report.stun.as_ref().map(|stun| stun.mapped))?.ip();
-    let any: IpAddr = if allocation.relayed.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
-    if seen.is_ipv4() != any.is_ipv4() {
+    if seen.is_ipv4() != allocation.relayed.is_ipv4() {
         probe.report.warnings.push("the relay is not tried: it is of another address family than this machine".into());
         return None;
     }
@@ -119,13 +154,19 @@ async fn own_socket(probe: &mut Probe<'_>, near: &mut Client, allocation: &Alloc
             return None;
         }
     }
-    match UdpSocket::bind(SocketAddr::new(any, 0)).await {
+    match UdpSocket::bind(any(allocation.relayed)).await {
         Ok(socket) => Some(Far::Socket(socket)),
         Err(error) => {
             probe.report.warnings.push(format!("the relay is not tried: no UDP socket on this machine: {error}"));
             None
         }
     }
+}
+
+/// Any address of the same family, any port.
+fn any(address: SocketAddr) -> SocketAddr {
+    let any: IpAddr = if address.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+    SocketAddr::new(any, 0)
 }
 
 /// Datagrams from the far end to the near one and back; gives the address at which the near end sees the far one.
@@ -157,7 +198,7 @@ async fn round_trips(
     let rtt_ms = times.get(times.len() / 2).copied().map(millis);
     let between = if matches!(far, Far::Socket(_)) { Partner::OwnSocket } else { Partner::SecondAllocation };
     let returned = u32::try_from(times.len()).unwrap_or(u32::MAX);
-    probe.report.relay = Some(RelayReport { between, sent, returned, rtt_ms });
+    probe.report.relay = Some(RelayReport { between, sent, returned, rtt_ms, direct: None });
     match (broken, peer) {
         (Some(error), _) => {
             probe.fail(Step::RelayRoundTrip, &error);

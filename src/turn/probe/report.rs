@@ -192,6 +192,10 @@ pub struct RelayReport {
     /// The median of their round trips, in milliseconds; absent if none came back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f64>,
+    /// Whether a UDP socket of this machine reached the relay address as well: datagrams between two allocations need not
+    /// leave the server. Absent where that was not tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direct: Option<bool>,
 }
 
 /// The other end of the relay.

@@ -1,13 +1,13 @@
 //! The steps of one server, in order; a step that fails ends the probe where the next needs it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::fault::{Fault, FaultClass};
 use super::report::{AllocationReport, CertificateReport, Dns, ServerReport, Step, Stun, Tls, Verdict};
 use super::{DEADLINE, Options, load, millis, relay, unix_now};
 use crate::turn::client::{
-    Allocation, Certificate, Client, ClientError, Credentials, IceUrl, Scheme, Shown, Steps, Transport, resolve,
+    Allocation, Certificate, Client, ClientError, IceUrl, Scheme, Shown, Steps, Transport, resolve,
 };
 
 /// Below this many days the end of a certificate is worth a warning.
@@ -35,7 +35,7 @@ impl Probe<'_> {
             Ok(addresses) => addresses,
             Err(error) => return self.fail(Step::Dns, &error),
         };
-        if self.url.host.parse::<std::net::IpAddr>().is_err() {
+        if self.url.host.parse::<IpAddr>().is_err() {
             self.report.dns = Some(Dns { ms: millis(started.elapsed()), addresses: addresses.clone() });
         }
         let Some(client) = self.reach(&addresses).await else { return };
@@ -106,6 +106,13 @@ impl Probe<'_> {
             Err(error) => return self.fail(Step::Allocation, &error),
         };
         self.report.allocation = Some(report_allocation(&allocation));
+        if is_private(allocation.relayed.ip()) && !is_private(client.server().ip()) {
+            self.report.warnings.push(format!(
+                "its relay address {} is private, and the server's own is not: peers elsewhere cannot reach it (coturn: \
+                 external-ip)",
+                allocation.relayed.ip()
+            ));
+        }
         if allocation.relayed.ip().is_unspecified() {
             let message = format!("its relay address {} is none; coturn: set relay-ip", allocation.relayed);
             let fault = Fault::observed(Step::Allocation, FaultClass::ProtocolBroken, message, self.url);
@@ -120,8 +127,8 @@ impl Probe<'_> {
 
     /// Another connection to the server.
     pub(super) async fn connect(&self, address: SocketAddr) -> (Steps, Result<Client, ClientError>) {
-        let credentials = self.options.credentials.clone();
-        Client::connect(self.url, address, credentials, self.options.trust.as_ref(), DEADLINE).await
+        let login = self.options.login.clone();
+        Client::connect(self.url, address, login, self.options.trust.as_ref(), DEADLINE).await
     }
 
     pub(super) fn fail(&mut self, step: Step, error: &ClientError) {
@@ -130,13 +137,29 @@ impl Probe<'_> {
     }
 
     pub(super) fn fault(&self, step: Step, error: &ClientError) -> Fault {
-        let credentials: Option<&Credentials> = self.options.credentials.as_ref();
         // Over UDP nothing connects: what is refused, or has no route, shows with the first request.
         let step = match step {
             Step::TcpConnect if self.url.transport == Transport::Udp => Step::StunBinding,
             step => step,
         };
-        Fault::new(step, error, self.url, credentials)
+        let fault = Fault::new(step, error, self.url, self.options.login.as_ref());
+        if fault.class != FaultClass::StunNoAnswer || self.report.stun.is_none() {
+            return fault;
+        }
+        let remedy = "it answers Binding requests, so it can be reached: check that it is a TURN server and not one for \
+                      STUN only, its log, and its bandwidth limits (coturn: max-bps)";
+        Fault { remedy: remedy.into(), ..fault }
+    }
+}
+
+/// Whether an address means something in some networks only (RFC 1918, RFC 4193, RFC 6598, RFC 3927).
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => {
+            let carrier = ip.octets()[0] == 100 && ip.octets()[1] & 0xC0 == 64;
+            ip.is_private() || ip.is_loopback() || ip.is_link_local() || carrier
+        }
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local(),
     }
 }
 
@@ -171,7 +194,7 @@ fn report_allocation(allocation: &Allocation) -> AllocationReport {
 }
 
 fn tls(ms: f64, shown: &Shown, verified: bool) -> Tls {
-    let now = unix_now();
+    let now = i64::try_from(unix_now().as_secs()).unwrap_or(i64::MAX);
     let date =
         |seconds: i64| jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |t| t.to_string());
     let certificate = |certificate: &Certificate| CertificateReport {
@@ -183,4 +206,25 @@ fn tls(ms: f64, shown: &Shown, verified: bool) -> Tls {
         days_left: certificate.days_left(now),
     };
     Tls { ms, version: shown.version.clone(), verified, chain: shown.chain.iter().map(certificate).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_addresses_mean_nothing_elsewhere() {
+        for (address, private) in [
+            ("10.1.2.3", true),
+            ("172.31.0.1", true),
+            ("100.64.0.1", true),
+            ("100.128.0.1", false),
+            ("127.0.0.1", true),
+            ("203.0.113.1", false),
+            ("fd00::1", true),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(is_private(address.parse().unwrap()), private, "{address}");
+        }
+    }
 }

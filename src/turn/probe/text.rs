@@ -53,7 +53,12 @@ fn write_server(out: &mut String, server: &ServerReport) {
             Partner::OwnSocket => "to a socket of this machine",
         };
         let rtt = relay.rtt_ms.map_or_else(|| "nothing came back".into(), |rtt| format!("{rtt:.2} ms there and back"));
-        rows.push(("relay", format!("{rtt}, {between}, {} of {} returned", relay.returned, relay.sent)));
+        let direct = match relay.direct {
+            Some(true) => ", and from a socket of this machine",
+            Some(false) => ", but not from a socket of this machine",
+            None => "",
+        };
+        rows.push(("relay", format!("{rtt}, {between}, {} of {} returned{direct}", relay.returned, relay.sent)));
     }
     if let Some(goodput) = &server.goodput {
         let (got, offered) = (goodput.goodput_bps / 1e6, goodput.offered_bps / 1e6);

@@ -5,12 +5,39 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::auth::Asked;
 use super::io::Client;
 use crate::turn::message::{Class, Method};
 
 /// More answers than this are not remembered; then the first ones are dropped anew.
 const REMEMBERED: usize = 65_536;
+
+/// A thing that the server can be told to do wrong, by its name in scenarios and on the command line.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flaw {
+    /// Challenges name a realm whose keys the server does not have: no client gets in.
+    WrongRealm,
+    /// Every request is answered with 438, whatever its nonce.
+    StaleNonce,
+    /// Allocations are answered with 300 and another server.
+    AlternateServer,
+    /// Allocations are answered with 437.
+    Mismatch,
+    /// Allocations are answered with 486.
+    Quota,
+    /// Allocations are answered with 508.
+    Capacity,
+    /// The first success and the first error of each method are not sent, for each client.
+    DropFirstResponse,
+    /// Nothing is relayed.
+    DropRelayed,
+    /// Nothing is answered and nothing is relayed.
+    Silent,
+}
 
 /// What the server does wrong. Nothing, by default.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,6 +58,27 @@ pub struct Misbehaviour {
     pub silent: bool,
     /// Answers are late by this much; relayed packets are not.
     pub delay: Duration,
+}
+
+impl Misbehaviour {
+    /// All of these at once; `alternate` is where [`Flaw::AlternateServer`] sends clients.
+    pub fn of(flaws: &[Flaw], alternate: SocketAddr) -> Self {
+        let mut told = Self::default();
+        for flaw in flaws {
+            match flaw {
+                Flaw::WrongRealm => told.realm = Some("elsewhere.example".into()),
+                Flaw::StaleNonce => told.stale_nonce_every = Some(NonZeroU32::MIN),
+                Flaw::AlternateServer => told.redirect = Some(alternate),
+                Flaw::Mismatch => told.refuse_allocations = Some(AllocationError::Mismatch),
+                Flaw::Quota => told.refuse_allocations = Some(AllocationError::Quota),
+                Flaw::Capacity => told.refuse_allocations = Some(AllocationError::Capacity),
+                Flaw::DropFirstResponse => told.drop_first_responses = true,
+                Flaw::DropRelayed => told.drop_relayed = 1.0,
+                Flaw::Silent => told.silent = true,
+            }
+        }
+        told
+    }
 }
 
 /// An error that an Allocate request can be made to fail with.

@@ -27,7 +27,7 @@ pub use self::config::{Config, Lifetimes, Limits, Prefix};
 pub use self::core::Server;
 pub use self::counters::{Counters, Dropped, Traffic};
 pub use self::io::{Client, ClientTransport, Inbound, Output};
-pub use self::misbehaviour::{AllocationError, Misbehaviour};
+pub use self::misbehaviour::{AllocationError, Flaw, Misbehaviour};
 pub use self::sockets::{Addresses, RunningServer, Settings, StartError, start, start_at};
 
 #[cfg(test)]

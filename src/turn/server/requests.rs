@@ -10,8 +10,11 @@ use super::core::{Server, Timer};
 use super::refusal::Refusal;
 use crate::turn::message::{Attribute, Builder, CHANNEL_NUMBERS, Family, Message};
 
+/// What a request comes to.
+type Answer = Result<Builder, Refusal>;
+
 impl Server {
-    pub(super) fn refresh(&mut self, now: Instant, asked: Asked, request: &Message<'_>) -> Result<Builder, Refusal> {
+    pub(super) fn refresh(&mut self, now: Instant, asked: Asked, request: &Message<'_>) -> Answer {
         let client = asked.client;
         let wish = request.number(Attribute::LIFETIME);
         let granted = self.granted(wish);
@@ -34,12 +37,7 @@ impl Server {
         Ok(answer)
     }
 
-    pub(super) fn create_permission(
-        &mut self,
-        now: Instant,
-        asked: Asked,
-        request: &Message<'_>,
-    ) -> Result<Builder, Refusal> {
+    pub(super) fn create_permission(&mut self, now: Instant, asked: Asked, request: &Message<'_>) -> Answer {
         let (config, allocation) = self.allocation_mut(asked)?;
         let mut peers = Vec::new();
         for (attribute, value) in request.attributes() {
@@ -59,12 +57,7 @@ impl Server {
         Ok(asked.success())
     }
 
-    pub(super) fn channel_bind(
-        &mut self,
-        now: Instant,
-        asked: Asked,
-        request: &Message<'_>,
-    ) -> Result<Builder, Refusal> {
+    pub(super) fn channel_bind(&mut self, now: Instant, asked: Asked, request: &Message<'_>) -> Answer {
         let (config, allocation) = self.allocation_mut(asked)?;
         let number = request.number(Attribute::CHANNEL_NUMBER).ok_or(400)?;
         let number = (number >> 16) as u16;

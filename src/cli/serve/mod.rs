@@ -1,7 +1,9 @@
-//! `harness serve`: Run the bundled signaling server and its page.
+//! `harness serve`: Run the bundled servers for people.
+
+mod turn;
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -9,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Exit;
 use crate::signaling::{Identity, Limits, Server, ServerConfig, hex};
 
-/// Run the bundled signaling server and its page.
+/// Run the bundled signaling server and its page, and with --turn a STUN and TURN server
 ///
 /// Without --cert the server makes a CA and a certificate of its own, anew each time. Ends with Ctrl-C or SIGTERM.
 #[derive(clap::Args, Debug)]
@@ -29,12 +31,17 @@ pub(super) struct Args {
     /// Write the CA that clients must trust to this PEM file; it is at /ca.pem in any case.
     #[arg(long, value_name = "FILE")]
     ca_out: Option<PathBuf>,
+    #[command(flatten)]
+    turn: turn::Args,
 }
 
 pub(super) async fn run(args: Args) -> Exit {
     let identity = match (&args.cert, &args.key) {
         (Some(cert), Some(key)) => Identity::load(cert, key, args.ca.as_deref()),
-        _ => Identity::generate(&[args.listen.ip()]),
+        _ => {
+            let addresses: Vec<IpAddr> = [Some(args.listen.ip()), args.turn.address()].into_iter().flatten().collect();
+            Identity::generate(&addresses)
+        }
     };
     let identity = match identity {
         Ok(identity) => identity,
@@ -54,19 +61,28 @@ pub(super) async fn run(args: Args) -> Exit {
         eprintln!("error: cannot listen for signals");
         return Exit::Error;
     };
+    let ca = args.ca_out.as_ref().or(args.ca.as_ref()).map(|path| path.display().to_string());
+    let turn = match args.turn.start(&identity, ca.as_deref()) {
+        Ok(turn) => turn,
+        Err(error) => return usage(&error),
+    };
     let pages = crate::peer::browser::pages();
     let config = ServerConfig { listen: args.listen, identity, pages, limits: Limits::default() };
     let server = match Server::start(config).await {
         Ok(server) => server,
         Err(error) => return usage(&error.to_string()),
     };
-    say(&introduction(&server, &args));
+    let relay = turn.as_ref().map_or("", |turn| &turn.introduction);
+    say(&format!("{}{relay}Ctrl-C ends the server.\n", introduction(&server, &args)));
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
     say("shutting down\n");
     server.shutdown().await;
+    if let Some(turn) = turn {
+        turn.server.stop().await;
+    }
     Exit::Pass
 }
 
@@ -77,11 +93,7 @@ fn introduction(server: &Server, args: &Args) -> String {
         (Some(sha256), None) => format!("the CA at {}ca.pem, SHA-256 {}", endpoint.page_url, hex(&sha256)),
         (None, _) => "nothing to do, the certificate comes from a CA that this machine trusts".to_owned(),
     };
-    format!(
-        "pages:     {}\nsignaling: {}\ntrust:     {trust}\nCtrl-C ends the server.\n",
-        server.urls().join("\n           "),
-        endpoint.url,
-    )
+    format!("pages:     {}\nsignaling: {}\ntrust:     {trust}\n", server.urls().join("\n           "), endpoint.url,)
 }
 
 /// A server must not end because nobody reads its standard error any more, so this is no `eprint!`.
