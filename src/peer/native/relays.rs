@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use rtc::peer_connection::transport::RTCIceServer;
 
 use crate::lab::place::{Place, Stream};
+use crate::net::oracle::RelayTransport;
 use crate::peer::network::{IceServer, IceServers};
+use crate::record::{Checks, RelayTried};
 use crate::turn::client::{ClientError, IceUrl, Scheme, Transport, Trust, UrlError, connect_stream, resolve};
 
 /// How long each of resolving, TCP and TLS may take. The stack gives up on an allocation after about as long.
@@ -54,11 +56,19 @@ struct State {
     addresses: Vec<SocketAddr>,
     /// Why it cannot be reached.
     fault: Option<String>,
+    /// When the first of `fault` and `refused` was known.
+    lost: Option<Instant>,
     /// When Allocate was sent first.
     asked: Option<Instant>,
+    /// When the stream to it was there.
+    reached: Option<Instant>,
     answered: bool,
     /// When a relayed address was given.
     allocated: Option<Instant>,
+    /// When the first permission was asked for.
+    permission_asked: Option<Instant>,
+    /// When it was given.
+    permitted: Option<Instant>,
     /// Whether connectivity checks have crossed it.
     checked: bool,
     unauthorized: u32,
@@ -168,8 +178,11 @@ impl Relays {
     pub(super) async fn connect(&self, index: usize, from: IpAddr) -> Result<Box<dyn Stream>, String> {
         let Some(Relay { url, .. }) = self.relays.get(index) else { return Err("no such server".into()) };
         let connected = self.try_connect(url, from).await.map_err(|error| error.to_string());
-        if let Err(error) = &connected {
-            self.fail(index, error.clone());
+        match &connected {
+            Ok(_) => self.update_one(index, |state| {
+                state.reached.get_or_insert_with(Instant::now);
+            }),
+            Err(error) => self.fail(index, error.clone()),
         }
         connected
     }
@@ -209,26 +222,31 @@ impl Relays {
 
     /// A server cannot be used any more.
     pub(super) fn fail(&self, index: usize, fault: String) {
-        self.update_one(index, |state| state.fault = Some(fault));
+        self.update_one(index, |state| {
+            state.fault = Some(fault);
+            state.lost.get_or_insert_with(Instant::now);
+        });
     }
 
     /// Looks at a datagram that goes to a server.
     pub(super) fn sent(&self, destination: SocketAddr, datagram: &[u8]) {
-        if matches!(datagram, [0x00, 0x03, ..]) {
-            self.update_at(destination, |state| {
-                state.asked.get_or_insert_with(Instant::now);
-            });
-        }
+        // Requests: Allocate and CreatePermission (RFC 8656, section 17).
+        let [0x00, kind @ (0x03 | 0x08), ..] = datagram else { return };
+        self.update_at(destination, |state| {
+            let slot = if *kind == 0x03 { &mut state.asked } else { &mut state.permission_asked };
+            slot.get_or_insert_with(Instant::now);
+        });
     }
 
     /// Looks at a datagram that comes from a server.
     pub(super) fn received(&self, source: SocketAddr, datagram: &[u8]) {
-        // Answers to Allocate, and refusals of CreatePermission and ChannelBind.
-        let [0x01, kind @ (0x03 | 0x13 | 0x18 | 0x19), ..] = datagram else { return };
+        // Answers to Allocate and CreatePermission, and refusals of ChannelBind.
+        let [0x01, kind @ (0x03 | 0x08 | 0x13 | 0x18 | 0x19), ..] = datagram else { return };
         self.update_at(source, |state| {
             state.answered = true;
-            if *kind == 0x03 {
-                state.allocated.get_or_insert_with(Instant::now);
+            if let 0x03 | 0x08 = *kind {
+                let slot = if *kind == 0x03 { &mut state.allocated } else { &mut state.permitted };
+                slot.get_or_insert_with(Instant::now);
                 return;
             }
             let Some((code, reason)) = error_code(datagram) else { return };
@@ -244,6 +262,7 @@ impl Relays {
             };
             let advice = if code == 401 { ": wrong user name or password, or expired" } else { "" };
             state.refused = Some(format!("{method} is refused with {code} ({reason}){advice}"));
+            state.lost.get_or_insert_with(Instant::now);
         });
     }
 
@@ -263,6 +282,36 @@ impl Relays {
         self.relays.iter().zip(states).filter_map(fault).collect()
     }
 
+    /// The number of the server with this address.
+    pub(super) fn server_at(&self, address: SocketAddr) -> Option<usize> {
+        self.diverted(address).or_else(|| {
+            let states = self.states.lock().ok()?;
+            states.iter().position(|state| state.addresses.contains(&address))
+        })
+    }
+
+    /// What came of each server but the checks, its instants by `micros`.
+    pub(super) fn tried(&self, micros: impl Fn(Instant) -> u64) -> Vec<RelayTried> {
+        let states = self.states.lock().map(|states| states.clone()).unwrap_or_default();
+        let tried = |(relay, state): (&Relay, State)| RelayTried {
+            url: relay.url.to_string(),
+            transport: match relay.url.transport {
+                Transport::Udp => RelayTransport::Udp,
+                Transport::Tcp => RelayTransport::Tcp,
+                Transport::Tls => RelayTransport::Tls,
+            },
+            asked_us: state.asked.map(&micros),
+            reached_us: state.reached.map(&micros),
+            allocated_us: state.allocated.map(&micros),
+            permission_asked_us: state.permission_asked.map(&micros),
+            permitted_us: state.permitted.map(&micros),
+            fault: state.fault.or(state.refused),
+            fault_us: state.lost.map(&micros),
+            checks: Checks::default(),
+        };
+        self.relays.iter().zip(states).map(tried).collect()
+    }
+
     fn update(&self, mut change: impl FnMut(usize, &mut State)) {
         if let Ok(mut states) = self.states.lock() {
             states.iter_mut().enumerate().for_each(|(index, state)| change(index, state));
@@ -278,13 +327,8 @@ impl Relays {
     }
 
     fn update_at(&self, address: SocketAddr, change: impl FnOnce(&mut State)) {
-        if let Some(index) = self.diverted(address) {
-            return self.update_one(index, change);
-        }
-        if let Ok(mut states) = self.states.lock()
-            && let Some(state) = states.iter_mut().find(|state| state.addresses.contains(&address))
-        {
-            change(state);
+        if let Some(index) = self.server_at(address) {
+            self.update_one(index, change);
         }
     }
 }
@@ -381,6 +425,27 @@ mod tests {
         assert!(error.contains("stuns:a:5349") && error.contains("write stun:"), "{error}");
         let error = relays(&["turns:a?transport=udp"]).unwrap_err();
         assert!(error.contains("DTLS"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn each_step_with_a_server_is_noted_once() {
+        let relays = relays(&["turn:a:1", "turn:b?transport=tcp"]).unwrap();
+        let (udp, tcp) = ("192.0.2.1:1".parse().unwrap(), "240.0.0.2:3478".parse().unwrap());
+        relays.resolve("a:1", async |_| Ok(vec![udp])).await.unwrap();
+        for (request, answer) in [(0x03, 0x03), (0x08, 0x08)] {
+            relays.sent(udp, &[0x00, request]);
+            relays.received(udp, &[0x01, answer]);
+        }
+        relays.sent(tcp, &[0x00, 0x03]);
+        relays.fail(1, "refused".into());
+        let start = Instant::now();
+        let tried = relays.tried(|at| at.saturating_duration_since(start).as_micros() as u64);
+        let [a, b] = &tried[..] else { panic!("{tried:?}") };
+        let steps = [a.asked_us, a.allocated_us, a.permission_asked_us, a.permitted_us];
+        assert!(steps.iter().all(Option::is_some) && a.reached_us.is_none() && a.fault.is_none(), "{a:?}");
+        assert_eq!((b.transport, b.allocated_us, b.fault.as_deref()), (RelayTransport::Tcp, None, Some("refused")));
+        assert!(b.fault_us >= b.asked_us && b.fault_us.is_some());
+        assert_eq!((relays.server_at(udp), relays.server_at(tcp)), (Some(0), Some(1)));
     }
 
     #[tokio::test]

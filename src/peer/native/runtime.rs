@@ -26,7 +26,7 @@ use super::divert::Diverter;
 use super::modelled::ModelledSocket;
 use super::relays::Relays;
 use super::strangers::Strangers;
-use super::wire::{Wire, is_dtls, is_relayed_check, unwrapped};
+use super::wire::{Way, Wire, is_dtls, is_relayed_check, unwrapped};
 use crate::peer::network::PeerHost;
 
 /// The longest sleep of the stack's driver while its peer connects: the granularity of the phases that are measured.
@@ -166,11 +166,17 @@ impl ObservedSocket {
         }
     }
 
-    fn sent(&self, transmit: &Transmit<'_>) {
+    fn sent(&self, destination: SocketAddr, datagram: &[u8]) {
         if self.wire.is_connecting() {
-            self.relays.sent(transmit.destination, transmit.contents);
-            self.wire.sent(unwrapped(transmit.contents));
+            self.relays.sent(destination, datagram);
+            let payload = unwrapped(datagram);
+            self.wire.sent(payload, self.way(destination, payload.len() < datagram.len()));
         }
+    }
+
+    fn way(&self, address: SocketAddr, wrapped: bool) -> Way {
+        let server = wrapped.then(|| self.relays.server_at(address)).flatten();
+        server.map_or(Way::Direct(address), Way::Relay)
     }
 
     fn received(&self, source: SocketAddr, datagram: &[u8]) {
@@ -182,7 +188,7 @@ impl ObservedSocket {
         }
         if self.wire.is_connecting() {
             self.relays.received(source, datagram);
-            self.wire.received(payload, payload.len() < datagram.len());
+            self.wire.received(payload, self.way(source, payload.len() < datagram.len()));
             if is_dtls(payload) {
                 self.dtls_read.store(true, Ordering::Relaxed);
             }
@@ -218,15 +224,18 @@ impl AsyncUdpSocket for ObservedSocket {
                 let segment = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
                 let mut segments = transmit.contents.chunks(segment);
                 let sent = segments.try_for_each(|it| match self.may_cross(server, it) {
-                    true => self.diverter.send(server, transmit.destination, it),
+                    true => {
+                        self.sent(transmit.destination, it);
+                        self.diverter.send(server, transmit.destination, it)
+                    }
                     false => Ok(()),
                 });
-                Poll::Ready(sent.map(|()| transmit.contents.len()))
+                return Poll::Ready(sent.map(|()| transmit.contents.len()));
             }
             None => self.inner.poll_send(cx, transmit),
         };
         if let Poll::Ready(Ok(_)) = sent {
-            self.sent(transmit);
+            self.sent(transmit.destination, transmit.contents);
         }
         sent
     }
