@@ -2,6 +2,7 @@
 //! I/O; `docs/report.md` describes what each is for.
 
 mod charts;
+mod fallback;
 mod format;
 mod github;
 mod hlog;
