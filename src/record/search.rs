@@ -55,7 +55,10 @@ pub struct RelayTried {
     /// Why it cannot be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
-    /// When that was known.
+    /// What ICMP said of what was sent to it over UDP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icmp: Option<String>,
+    /// When the fault was known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault_us: Option<u64>,
     /// Checks through the relay that it gave.
@@ -77,6 +80,9 @@ pub struct Checks {
     /// When the first was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_us: Option<u64>,
+    /// What ICMP said of them, such as `administratively prohibited`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icmp: Option<String>,
     /// When the first was answered: a pair works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worked_us: Option<u64>,
@@ -204,6 +210,7 @@ mod tests {
             permission_asked_us: None,
             permitted_us: None,
             fault: None,
+            icmp: None,
             fault_us: None,
             checks: Checks::default(),
         }
@@ -256,8 +263,7 @@ mod tests {
         let mut search = PathSearch { relays: vec![relay(RelayTransport::Udp)], ..PathSearch::default() };
         assert_eq!(search.time_to_fallback_ms(), None);
         search.direct.first_us = Some(10_000);
-        search.relays[0].checks =
-            Checks { first_us: Some(50_000), worked_us: Some(90_000), ..Checks::default() };
+        search.relays[0].checks = Checks { first_us: Some(50_000), worked_us: Some(90_000), ..Checks::default() };
         assert_eq!(search.time_to_fallback_ms(), Some(80.0));
         assert_eq!(search.time_to_nomination_ms(&nominated()), Some(690.0));
     }

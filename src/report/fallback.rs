@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::number;
+use super::svg::Drawing;
 use crate::net::oracle::{Leg, Means, RelayTransport};
 use crate::plan::{CallPlan, IceTransportPolicy, PeerPlan, Role};
 use crate::record::{Checks, Mark, Marks, PathSearch, Record, RelayTried, Unit, Wait, WaitFor};
@@ -45,11 +46,18 @@ pub(super) struct Way {
 
 /// What peers with relays of one kind waited for: medians in milliseconds, those that nobody tells absent.
 pub(super) struct Summary {
-    pub(super) transport: RelayTransport,
+    transport: RelayTransport,
     pub(super) count: usize,
     pub(super) waits: Vec<Option<f64>>,
     pub(super) total: Option<f64>,
     pub(super) longest: Option<f64>,
+}
+
+impl Summary {
+    /// The name of the kind of relay.
+    pub(super) fn leg(&self) -> String {
+        leg_name(self.transport)
+    }
 }
 
 /// Every end of a call that has a path through a relay of its own, and both ends of every call that has none.
@@ -100,6 +108,18 @@ pub(super) fn names(wait: &Wait) -> String {
     wait.r#for.iter().map(|what| what.name()).collect::<Vec<_>>().join(" and ")
 }
 
+/// The class of a wait in the style sheet: the last that it was for.
+pub(super) fn class(wait: &Wait) -> &'static str {
+    match wait.r#for.last() {
+        Some(WaitFor::Gathering) => "signaling",
+        Some(WaitFor::Permission) => "sdp",
+        Some(WaitFor::Checks) => "ice",
+        Some(WaitFor::Nomination) => "dtls",
+        Some(WaitFor::Pacing) => "late",
+        Some(WaitFor::Signaling) | None => "wait",
+    }
+}
+
 impl<'a> Fallback<'a> {
     fn new(record: &'a Record, search: &'a PathSearch, relay: Option<RelayTransport>) -> Option<Self> {
         let (plan, call) = record.call(&search.call)?;
@@ -129,6 +149,25 @@ impl<'a> Fallback<'a> {
         })
     }
 
+    /// Every way in one sentence.
+    pub(super) fn story(&self) -> String {
+        let ways: Vec<String> = self.ways.iter().map(|way| format!("{}: {}", way.way, way.detail)).collect();
+        format!("{}; {}", self.outcome(), ways.join("; "))
+    }
+
+    /// The waits side by side, over a width that stands for `longest_ms`.
+    pub(super) fn bar(&self, longest_ms: f64) -> String {
+        let mut drawing = Drawing::new(1000.0, 12.0);
+        let mut at = 0.0;
+        for wait in &self.waits {
+            let width = wait.ms / longest_ms.max(1e-3) * 1000.0;
+            let title = format!("{}: {}", names(wait), number::value(wait.ms, Unit::Milliseconds));
+            drawing.rect(class(wait), at, 1.0, width, 10.0, &title);
+            at += width;
+        }
+        drawing.finish("fall", &format!("waits of {}", self.peer))
+    }
+
     /// Who it is, in the words of people.
     pub(super) fn who(&self) -> String {
         let site = self.site.map_or_else(String::new, |site| format!(" in {site}"));
@@ -138,7 +177,8 @@ impl<'a> Fallback<'a> {
     /// What became of it: `TURN over TLS in 720 ms (gathering 152 ms, …)`.
     pub(super) fn outcome(&self) -> String {
         let Some(relay) = self.relay else { return "found no path".into() };
-        let took = self.total_ms.map_or_else(String::new, |ms| format!(" in {}", number::value(ms, Unit::Milliseconds)));
+        let took =
+            self.total_ms.map_or_else(String::new, |ms| format!(" in {}", number::value(ms, Unit::Milliseconds)));
         let waits = waits_text(&self.waits);
         let waits = if waits.is_empty() { waits } else { format!(" ({waits})") };
         format!("{}{took}{waits}", leg_name(relay))
@@ -193,11 +233,12 @@ impl Teller<'_> {
             Some(pairs) => format!("{sent} to {}", addresses(pairs)),
             None => sent,
         };
+        let icmp = icmp(checks.icmp.as_deref());
         match (checks.sent, checks.answered, checks.received) {
             (0, _, 0) => "no check was sent, and none came".into(),
             (0, _, received) => format!("no check was sent, {received} came from the other end"),
-            (_, 0, 0) => format!("{sent}, no answer, and none of the other end's arrived"),
-            (_, 0, received) => format!("{sent}, no answer, although {received} of the other end's arrived"),
+            (_, 0, 0) => format!("{sent}, no answer{icmp}, and none of the other end's arrived"),
+            (_, 0, received) => format!("{sent}, no answer{icmp}, although {received} of the other end's arrived"),
             (_, answered, _) => format!("{sent}, {answered} answered, but another path was chosen"),
         }
     }
@@ -228,7 +269,7 @@ impl Teller<'_> {
             (None, Some(asked)) => {
                 let stream = relay.transport != RelayTransport::Udp;
                 let missing = if stream && relay.reached_us.is_none() { "connection" } else { "answer to Allocate" };
-                format!("no {missing} in {}", self.until_end(asked))
+                format!("no {missing} in {}{}", self.until_end(asked), icmp(relay.icmp.as_deref()))
             }
         };
         match self.blocked(relay) {
@@ -276,6 +317,10 @@ impl Teller<'_> {
 fn allocated(relay: &RelayTried) -> String {
     let took = relay.asked_us.zip(relay.allocated_us).map(|(asked, at)| format!("relay after {}", ms(asked, at)));
     took.unwrap_or_default()
+}
+
+fn icmp(said: Option<&str>) -> String {
+    said.map_or_else(String::new, |said| format!(" (ICMP: {said})"))
 }
 
 fn addresses(count: u32) -> String {

@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::place::{Datagrams, Listener, Place, Stream};
-use crate::net::{Captured, Counters, HostId, Packet, SiteId, Transport, UnreachableReason, World};
+use crate::net::{Captured, Counters, HostId, KeptPacket, Packet, SiteId, Transport, UnreachableReason, World};
 use stack::Stack;
 pub use tcp::{TcpListener, TcpStream};
 use udp::Inbox;
@@ -70,6 +70,11 @@ impl InProcessLab {
         let mut state = self.core.lock();
         std::iter::from_fn(|| state.world.poll_capture()).collect()
     }
+
+    /// How many packets were not captured, since too many waited.
+    pub fn uncaptured(&self) -> u64 {
+        self.core.lock().world.uncaptured()
+    }
 }
 
 impl Drop for InProcessLab {
@@ -82,6 +87,11 @@ impl Host {
     /// The addresses that it has in its own network.
     pub fn addresses(&self) -> &[IpAddr] {
         &self.addresses
+    }
+
+    /// Takes what the model kept of the host's packets, in the order of time.
+    pub fn take_kept_packets(&self) -> Vec<KeptPacket> {
+        self.core.lock().world.take_kept_packets(self.id)
     }
 
     /// A UDP socket. Port 0 takes a free one.
@@ -236,8 +246,13 @@ impl State {
                 self.stack(host).receive(&packet);
                 true
             }
-            // An unconnected UDP socket hears nothing of ICMP errors, as in every system.
-            Transport::Unreachable(error) => self.stacks.get_mut(&host).is_some_and(|stack| stack.refuse(error)),
+            Transport::Unreachable(error) => {
+                // An unconnected UDP socket hears of ICMP errors only if it asks for them, as in every system.
+                if let Some(inbox) = self.udp.get(&(host, error.source)) {
+                    inbox.refuse(error);
+                }
+                self.stacks.get_mut(&host).is_some_and(|stack| stack.refuse(error))
+            }
         }
     }
 }

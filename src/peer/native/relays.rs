@@ -306,6 +306,7 @@ impl Relays {
             permission_asked_us: state.permission_asked.map(&micros),
             permitted_us: state.permitted.map(&micros),
             fault: state.fault.or(state.refused),
+            icmp: None,
             fault_us: state.lost.map(&micros),
             checks: Checks::default(),
         };

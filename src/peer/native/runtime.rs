@@ -66,7 +66,7 @@ impl Runtime for HarnessRuntime {
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let inner: Arc<dyn AsyncUdpSocket> = match &self.host {
             PeerHost::Machine => kernel_socket(socket)?,
-            PeerHost::Modelled(host) => Arc::new(ModelledSocket::bind(host, socket)?),
+            PeerHost::Modelled(host) => Arc::new(ModelledSocket::bind(host, socket, Arc::clone(&self.wire))?),
         };
         let address = inner.local_addr()?;
         self.relays.add_socket(address);

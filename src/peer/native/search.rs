@@ -31,6 +31,15 @@ pub(super) fn search(recorder: &PeerRecorder, wire: &Wire, relays: &Relays, stra
             }
         }
     }
+    for (address, reason) in attempts.unreachable {
+        let relay = relays.server_at(address).and_then(|server| search.relays.get_mut(server));
+        let slot = match relay {
+            Some(relay) => &mut relay.icmp,
+            None if strangers.is_relay(address) => &mut search.to_relay.icmp,
+            None => &mut search.direct.icmp,
+        };
+        slot.get_or_insert_with(|| reason.name().to_owned());
+    }
     search
 }
 
@@ -49,6 +58,7 @@ mod tests {
 
     use super::*;
     use crate::lab::place::Machine;
+    use crate::net::UnreachableReason;
     use crate::peer::network::{IceServer, IceServers};
     use crate::plan::Role;
     use crate::record::Recorder;
@@ -68,10 +78,12 @@ mod tests {
             wire.sent(&CHECK, Way::Direct(address.parse().unwrap()));
         }
         wire.sent(&CHECK, Way::Relay(0));
+        wire.unreachable("192.0.2.2:2".parse().unwrap(), UnreachableReason::Prohibited);
         let found = search(&recorder, &wire, &relays, &strangers);
         assert_eq!((found.direct.pairs, found.direct.sent), (Some(2), 3));
         assert_eq!((found.to_relay.pairs, found.to_relay.sent), (Some(1), 1));
         assert_eq!((found.relays[0].checks.pairs, found.relays[0].checks.sent), (None, 1));
+        assert_eq!(found.direct.icmp.as_deref(), Some("administratively prohibited"));
         assert!(found.direct.first_us.is_some() && found.direct.worked_us.is_none());
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use crate::net::UnreachableReason;
 use crate::record::{Mark, PeerRecorder};
 
 const BINDING_REQUEST: u16 = 0x0001;
@@ -47,6 +48,8 @@ pub(super) struct Tried {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Attempts {
     pub(super) ways: BTreeMap<Way, Tried>,
+    /// What ICMP said of addresses.
+    pub(super) unreachable: BTreeMap<SocketAddr, UnreachableReason>,
     /// When a STUN server was first asked for the outside address.
     pub(super) stun_asked: Option<Instant>,
     /// When one first answered.
@@ -104,6 +107,15 @@ impl Wire {
     /// What was tried until now, or until the peer was connected.
     pub(super) fn attempts(&self) -> Attempts {
         self.checks.lock().map(|checks| checks.attempts.clone()).unwrap_or_default()
+    }
+
+    /// ICMP says that what was sent there does not arrive.
+    pub(super) fn unreachable(&self, destination: SocketAddr, reason: UnreachableReason) {
+        let Ok(mut checks) = self.checks.lock() else { return };
+        let known = &mut checks.attempts.unreachable;
+        if self.is_connecting() && known.len() < WAYS {
+            known.entry(destination).or_insert(reason);
+        }
     }
 
     /// A datagram went out this way.

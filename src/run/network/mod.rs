@@ -1,6 +1,7 @@
 //! The networks of a run while it lasts: the model with a host for every peer, the STUN and TURN server on its internet,
 //! and the look at all of it from inside, without which there is no verdict.
 
+mod capture;
 mod selfcheck;
 mod turn;
 
@@ -17,6 +18,7 @@ use crate::net::{HostId, SiteId, World};
 use crate::peer::network::{IceServers, PeerHost, PeerNetwork};
 use crate::plan::{NetworkDriver, NetworkPlan, Plan, derive_seed};
 use crate::record::{LabCheck, RunDirectory};
+pub use capture::PeerPackets;
 use turn::TurnServer;
 
 /// The addresses of the STUN and TURN server; two, so that NATs can be told apart (RFC 5780).
@@ -34,6 +36,8 @@ pub(super) struct Network {
     ice: Arc<IceServers>,
     /// The start, as both clocks tell it.
     clock: (Instant, SystemTime),
+    /// How many packets are kept of each peer.
+    per_host: usize,
 }
 
 impl Network {
@@ -50,6 +54,8 @@ impl Network {
         if network.capture {
             model.world.enable_capture();
         }
+        let per_host = capture::per_host(model.peers.len());
+        model.world.keep_packets(per_host);
         let lab = InProcessLab::start(model.world);
         let host = |(id, addresses): (HostId, Vec<IpAddr>)| lab.host(id, addresses);
         let hosts = model.peers.into_iter().map(|(peer, at)| (peer, host(at))).collect();
@@ -73,6 +79,7 @@ impl Network {
             turn,
             ice: Arc::new(ice),
             clock: (Instant::now(), SystemTime::now()),
+            per_host,
         })
     }
 
@@ -88,16 +95,19 @@ impl Network {
         selfcheck::check(&self.plan, &self.probes, turn.stun()).await
     }
 
-    /// Ends the networks; what the model saw goes to `network.pcap` if the plan asks for it.
-    pub(super) async fn stop(self, directory: &RunDirectory) -> Result<(), String> {
+    /// Ends the networks, and returns what was kept of the packets of the peers; what the model saw goes to `network.pcap`
+    /// if the plan asks for it.
+    pub(super) async fn stop(self, directory: &RunDirectory) -> Result<PeerPackets, String> {
         if let Some(turn) = self.turn {
             turn.stop().await;
         }
-        if !self.plan.capture {
-            return Ok(());
+        if self.plan.capture {
+            let bytes = pcap(&self.lab.captured(), self.clock);
+            directory.write("network.pcap", bytes).map_err(|error| error.to_string())?;
         }
-        let bytes = pcap(&self.lab.captured(), self.clock);
-        directory.write("network.pcap", bytes).map_err(|error| error.to_string())
+        let uncaptured = self.lab.uncaptured();
+        let peers = self.hosts.into_iter().map(|(peer, host)| (peer, host.take_kept_packets())).collect();
+        Ok(PeerPackets { peers, clock: self.clock, per_host: self.per_host, uncaptured })
     }
 }
 
