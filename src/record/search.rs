@@ -141,6 +141,23 @@ impl PathSearch {
 }
 
 impl RelayTried {
+    /// A server of which nothing is known yet.
+    pub fn new(url: String, transport: RelayTransport) -> Self {
+        Self {
+            url,
+            transport,
+            asked_us: None,
+            reached_us: None,
+            allocated_us: None,
+            permission_asked_us: None,
+            permitted_us: None,
+            fault: None,
+            icmp: None,
+            fault_us: None,
+            checks: Checks::default(),
+        }
+    }
+
     /// What was waited for from `setLocalDescription` to the nomination of a pair through this relay. The waits follow each
     /// other, so that they add up. Empty if no pair was nominated.
     pub fn waits(&self, marks: &Marks) -> Vec<Wait> {
@@ -201,19 +218,7 @@ mod tests {
     use super::*;
 
     fn relay(transport: RelayTransport) -> RelayTried {
-        RelayTried {
-            url: "turn:a".into(),
-            transport,
-            asked_us: None,
-            reached_us: None,
-            allocated_us: None,
-            permission_asked_us: None,
-            permitted_us: None,
-            fault: None,
-            icmp: None,
-            fault_us: None,
-            checks: Checks::default(),
-        }
+        RelayTried::new("turn:a".into(), transport)
     }
 
     fn nominated() -> Marks {

@@ -31,6 +31,8 @@ pub(super) struct Fallback<'a> {
     pub(super) waits: Vec<Wait>,
     /// Every way to the other end, the preferred one first.
     pub(super) ways: Vec<Way>,
+    /// The instants and counts behind them.
+    pub(super) search: &'a PathSearch,
 }
 
 /// A way to the other end.
@@ -146,13 +148,8 @@ impl<'a> Fallback<'a> {
             total_ms: total,
             waits,
             ways: teller.ways(),
+            search,
         })
-    }
-
-    /// Every way in one sentence.
-    pub(super) fn story(&self) -> String {
-        let ways: Vec<String> = self.ways.iter().map(|way| format!("{}: {}", way.way, way.detail)).collect();
-        format!("{}; {}", self.outcome(), ways.join("; "))
     }
 
     /// The waits side by side, over a width that stands for `longest_ms`.
@@ -282,6 +279,7 @@ impl Teller<'_> {
     fn unused(&self, relay: &RelayTried) -> String {
         match (&relay.checks, self.taken) {
             (Checks { sent: 0, received: 0, .. }, Some(_)) => "another was chosen before it was tried".into(),
+            (Checks { sent: 0, received: 0, .. }, None) => "no check went through it".into(),
             (checks, _) => match relay.permission_asked_us.zip(Some(relay.permitted_us)) {
                 Some((asked, None)) if checks.answered == 0 => {
                     format!("no permission for the other end in {}", self.until_end(asked))
@@ -336,6 +334,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
-fn leg_name(transport: RelayTransport) -> String {
+/// The name of a kind of relay.
+pub(super) fn leg_name(transport: RelayTransport) -> String {
     format!("TURN over {}", transport.name().to_uppercase())
 }

@@ -8,6 +8,7 @@ use super::charts::{MetricCard, metric_cards};
 use super::fallback::{Fallback, Summary, fallbacks, summaries};
 use super::matrix::{grids, heading, is_ok, summary, word};
 use super::series::{Series, time_series};
+use super::timeline::{Instant, instants};
 use super::waterfall::{Panel, Waterfall, timeline, waterfall};
 use super::{RenderError, number, observed, phase_name};
 use crate::gate::{
@@ -157,6 +158,7 @@ struct BadCell<'a> {
     open: bool,
     tried: Vec<&'a Fallback<'a>>,
     timeline: Option<Panel>,
+    instants: Vec<Instant<'a>>,
 }
 
 /// What falling back to relays took, by the kind of relay, then end by end.
@@ -202,7 +204,11 @@ fn fallback_section<'a>(fallbacks: &'a [Fallback<'a>]) -> Option<FallbackSection
     })
 }
 
-fn matrix_section<'a>(record: &Record, matrix: &'a MatrixResult, fallbacks: &'a [Fallback<'a>]) -> MatrixSection<'a> {
+fn matrix_section<'a>(
+    record: &'a Record,
+    matrix: &'a MatrixResult,
+    fallbacks: &'a [Fallback<'a>],
+) -> MatrixSection<'a> {
     let bad = || matrix.cells.iter().filter(|cell| !is_ok(cell));
     let bad_cell = |(index, cell): (usize, &'a CellResult)| BadCell {
         heading: heading(cell),
@@ -212,6 +218,7 @@ fn matrix_section<'a>(record: &Record, matrix: &'a MatrixResult, fallbacks: &'a 
         open: index < OPEN,
         tried: fallbacks.iter().filter(|fallback| fallback.set == cell.name).take(TRIED).collect(),
         timeline: timeline(record, &cell.name),
+        instants: instants(record, &cell.name),
     };
     let grid = |grid: super::matrix::Grid<'a>| HtmlGrid {
         title: grid.title,

@@ -90,7 +90,10 @@ fn networks(out: &mut String, record: &Record, fallbacks: &[Fallback<'_>]) {
         let packets = cell.packets.as_ref().map_or_else(String::new, |file| format!(" (packets: `{file}`)"));
         let _ = writeln!(out, "- **{}**, {}: {text}{packets}", escape(&matrix::heading(cell)), cell.outcome.name());
         for fallback in fallbacks.iter().filter(|fallback| fallback.set == cell.name).take(TRIED) {
-            let _ = writeln!(out, "  - {}: {}", escape(&fallback.who()), escape(&fallback.story()));
+            let _ = writeln!(out, "  - {}: {}", escape(&fallback.who()), escape(&fallback.outcome()));
+            for way in &fallback.ways {
+                let _ = writeln!(out, "    - {}: {}", way.way, escape(&way.detail));
+            }
         }
     }
     if let Some(more) = bad.len().checked_sub(FAILURES).filter(|more| *more > 0) {

@@ -18,6 +18,7 @@ mod redact;
 mod series;
 mod svg;
 mod terminal;
+mod timeline;
 mod waterfall;
 
 pub use format::{Format, RenderError};

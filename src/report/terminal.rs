@@ -139,7 +139,10 @@ fn networks(text: &mut Text, record: &Record, fallbacks: &[Fallback<'_>]) {
         let hint = cell.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
         text.labelled("pair   ", &format!("{}: {}{hint}", matrix::heading(cell), cell.detail), Colour::Red);
         for fallback in fallbacks.iter().filter(|fallback| fallback.set == cell.name).take(TRIED) {
-            text.labelled("tried  ", &format!("{}: {}", fallback.who(), fallback.story()), Colour::Dim);
+            text.labelled("tried  ", &format!("{}: {}", fallback.who(), fallback.outcome()), Colour::Dim);
+            for way in &fallback.ways {
+                text.labelled("       ", &format!("{}: {}", way.way, way.detail), Colour::None);
+            }
         }
         if let Some(packets) = &cell.packets {
             text.labelled("packets", packets, Colour::Dim);

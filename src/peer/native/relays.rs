@@ -13,9 +13,8 @@ use std::time::{Duration, Instant};
 use rtc::peer_connection::transport::RTCIceServer;
 
 use crate::lab::place::{Place, Stream};
-use crate::net::oracle::RelayTransport;
 use crate::peer::network::{IceServer, IceServers};
-use crate::record::{Checks, RelayTried};
+use crate::record::RelayTried;
 use crate::turn::client::{ClientError, IceUrl, Scheme, Transport, Trust, UrlError, connect_stream, resolve};
 
 /// How long each of resolving, TCP and TLS may take. The stack gives up on an allocation after about as long.
@@ -294,21 +293,14 @@ impl Relays {
     pub(super) fn tried(&self, micros: impl Fn(Instant) -> u64) -> Vec<RelayTried> {
         let states = self.states.lock().map(|states| states.clone()).unwrap_or_default();
         let tried = |(relay, state): (&Relay, State)| RelayTried {
-            url: relay.url.to_string(),
-            transport: match relay.url.transport {
-                Transport::Udp => RelayTransport::Udp,
-                Transport::Tcp => RelayTransport::Tcp,
-                Transport::Tls => RelayTransport::Tls,
-            },
             asked_us: state.asked.map(&micros),
             reached_us: state.reached.map(&micros),
             allocated_us: state.allocated.map(&micros),
             permission_asked_us: state.permission_asked.map(&micros),
             permitted_us: state.permitted.map(&micros),
             fault: state.fault.or(state.refused),
-            icmp: None,
             fault_us: state.lost.map(&micros),
-            checks: Checks::default(),
+            ..RelayTried::new(relay.url.to_string(), relay.url.transport.into())
         };
         self.relays.iter().zip(states).map(tried).collect()
     }
@@ -391,6 +383,7 @@ fn error_code(datagram: &[u8]) -> Option<(u16, String)> {
 mod tests {
     use super::*;
     use crate::lab::place::Machine;
+    use crate::net::oracle::RelayTransport;
 
     fn relays(urls: &[&str]) -> Result<Relays, String> {
         let urls = urls.iter().map(|url| (*url).to_owned()).collect();
