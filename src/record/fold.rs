@@ -121,7 +121,7 @@ impl Record {
                     self.searches.push((**search).clone());
                 }
             }
-            EventKind::PacketsKept { per_host } => self.packets_kept = Some(*per_host),
+            EventKind::PacketsKept { per_host } => self.packets_kept = Some(*per_host).filter(|count| *count > 0),
             EventKind::Media(media) => self.media.push(media.clone()),
             EventKind::LabCheck(check) => self.lab_checks.push(check.clone()),
             EventKind::Interval(interval) => self.interval(at_us, interval),

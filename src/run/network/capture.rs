@@ -7,8 +7,8 @@ use crate::lab::{Clock, pcap_of_kept};
 use crate::net::KeptPacket;
 use crate::record::{Record, RunDirectory, WriteError};
 
-/// Packets that are kept over all hosts, of about 300 bytes each.
-const ALL: usize = 200_000;
+/// Packets that are kept over all hosts, of about 500 bytes each with what surrounds them.
+const ALL: usize = 100_000;
 
 /// Packets that are kept of one host at most: a call's set-up, and what came last.
 const PER_HOST: usize = 400;
@@ -65,6 +65,6 @@ mod tests {
 
     #[test]
     fn many_hosts_share_what_is_kept() {
-        assert_eq!([1, 100, 1_000, 10_000, 1_000_000].map(per_host), [PER_HOST, PER_HOST, 200, 20, 0]);
+        assert_eq!([1, 100, 1_000, 10_000, 1_000_000].map(per_host), [PER_HOST, PER_HOST, 100, 10, 0]);
     }
 }
