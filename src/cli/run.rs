@@ -9,6 +9,10 @@ use super::progress::{self, Progress};
 use super::report::write_files;
 use super::scenario::ScenarioArgs;
 use crate::gate::judge;
+#[cfg(target_os = "linux")]
+use crate::lab::kernel;
+#[cfg(target_os = "linux")]
+use crate::plan::NetworkDriver;
 use crate::record::write_whole;
 use crate::report::{self, Format, Style};
 use crate::run::{self, Finished, Options};
@@ -33,6 +37,13 @@ pub(super) async fn run(args: Args) -> Exit {
         Ok(loaded) => loaded.plan,
         Err(exit) => return exit,
     };
+    #[cfg(target_os = "linux")]
+    if plan.network.as_ref().is_some_and(|network| network.driver == NetworkDriver::Kernel) && !kernel::inside() {
+        // The run goes inside as a whole, and this process with it.
+        let error = kernel::enter();
+        eprintln!("error: the kernel driver cannot be used: {error}\n{:5}→ {}", "", error.remedy());
+        return Exit::Invalid;
+    }
     let quiet = args.json.as_deref() == Some(Path::new("-"));
     let display = progress::display();
     let mut progress = (!quiet).then(|| Progress::new(display));

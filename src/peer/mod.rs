@@ -18,7 +18,6 @@ use self::native::NativePeer;
 use self::network::PeerNetwork;
 use crate::plan::{CallPlan, Engine, GroupPlan, IceTransportPolicy, Plan, Role};
 use crate::record::{Failure, Lateness, MediaKind, MediaReport, PeerRecorder, Phase};
-use crate::signaling::Endpoint;
 
 /// One end of one call, of any kind.
 ///
@@ -65,10 +64,8 @@ pub struct PeerContext {
     pub call: Arc<CallPlan>,
     /// Which end of the call it is.
     pub role: Role,
-    /// Where it is on the network, with its STUN and TURN servers.
+    /// Where it is on the network, with its servers.
     pub network: PeerNetwork,
-    /// Where the signaling server is, and whom to trust there.
-    pub signaling: Arc<Endpoint>,
     /// Where to report.
     pub recorder: PeerRecorder,
 }

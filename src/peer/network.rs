@@ -1,11 +1,15 @@
 //! Where a peer is on the network, and what it is given to gather candidates there.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use crate::lab::in_process;
+#[cfg(target_os = "linux")]
+use crate::lab::kernel::HostHandle;
 use crate::lab::place::{Machine, Place};
 use crate::plan::IcePlan;
+use crate::signaling::{Endpoint, Pin};
 use crate::turn::client::Trust;
 use crate::turn::credentials::Secret;
 
@@ -16,6 +20,8 @@ pub struct PeerNetwork {
     pub host: PeerHost,
     /// Its STUN and TURN servers.
     pub ice: Arc<IceServers>,
+    /// The signaling server as it is reached from there, and whom to trust.
+    pub signaling: Arc<Endpoint>,
 }
 
 /// Where a peer's sockets are.
@@ -25,6 +31,9 @@ pub enum PeerHost {
     Machine,
     /// At a host of a network that is modelled in this process.
     Modelled(in_process::Host),
+    /// At a host of a modelled network that is a network namespace.
+    #[cfg(target_os = "linux")]
+    Namespace(HostHandle),
 }
 
 /// STUN and TURN servers, with their secrets.
@@ -34,6 +43,8 @@ pub struct IceServers {
     pub servers: Vec<IceServer>,
     /// PEM file of a CA that is trusted for `turns:` beside those that this machine trusts.
     pub ca: Option<PathBuf>,
+    /// The certificates of `turns:` servers that browsers are to trust beside those that they trust anyway.
+    pub pins: Vec<Pin>,
     trust: OnceLock<Result<Arc<Trust>, String>>,
 }
 
@@ -49,11 +60,32 @@ pub struct IceServer {
 }
 
 impl PeerHost {
+    /// The name of the namespace, if it is one.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Namespace(host) => Some(host.name()),
+            _ => None,
+        }
+    }
+
+    /// The addresses that it has in its network; of this machine, none is told.
+    pub fn addresses(&self) -> &[IpAddr] {
+        match self {
+            Self::Machine => &[],
+            Self::Modelled(host) => host.addresses(),
+            #[cfg(target_os = "linux")]
+            Self::Namespace(host) => host.addresses(),
+        }
+    }
+
     /// The place where its sockets are opened.
     pub fn place(&self) -> Arc<dyn Place> {
         match self {
             Self::Machine => Arc::new(Machine),
             Self::Modelled(host) => Arc::new(host.clone()),
+            #[cfg(target_os = "linux")]
+            Self::Namespace(host) => Arc::new(host.clone()),
         }
     }
 }
@@ -61,7 +93,13 @@ impl PeerHost {
 impl IceServers {
     /// These servers.
     pub fn new(servers: Vec<IceServer>, ca: Option<PathBuf>) -> Self {
-        Self { servers, ca, trust: OnceLock::new() }
+        Self { servers, ca, pins: Vec::new(), trust: OnceLock::new() }
+    }
+
+    /// These servers and after them others, whose CA and pins count.
+    pub fn followed_by(&self, others: Self) -> Self {
+        let servers = self.servers.iter().cloned().chain(others.servers).collect();
+        Self { servers, ca: others.ca.or_else(|| self.ca.clone()), pins: others.pins, trust: OnceLock::new() }
     }
 
     /// The servers of a plan, with the secrets that it takes from the environment.

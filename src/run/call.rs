@@ -9,11 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::network::Network;
 use super::phases;
 use super::traffic::Traffic;
-use crate::peer::network::{IceServers, PeerHost, PeerNetwork};
+use crate::peer::network::PeerNetwork;
 use crate::peer::{Engines, Peer, PeerContext, Sent, Snapshot};
 use crate::plan::{CallPlan, Plan, Role};
 use crate::record::{EventKind, Failure, Mark, Metric, PeerRecorder, Phase, Recorder};
-use crate::signaling::Endpoint;
 
 /// How often counters are read while media flows.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
@@ -22,11 +21,7 @@ const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Stage {
     pub(super) plan: Arc<Plan>,
     pub(super) engines: Engines,
-    pub(super) endpoint: Arc<Endpoint>,
-    /// The STUN and TURN servers of peers that are in no modelled network.
-    pub(super) ice: Arc<IceServers>,
-    /// The modelled networks, if the plan has any.
-    pub(super) network: Option<Network>,
+    pub(super) surroundings: Surroundings,
     pub(super) recorder: Recorder,
     pub(super) traffic: Traffic,
     /// The instant from which the plan's start times count.
@@ -35,12 +30,18 @@ pub(super) struct Stage {
     pub(super) cancel: CancellationToken,
 }
 
-impl Stage {
-    fn network_of(&self, peer: &str) -> PeerNetwork {
-        match &self.network {
-            Some(network) => network.of_peer(peer),
-            None => PeerNetwork { host: PeerHost::Machine, ice: Arc::clone(&self.ice) },
-        }
+/// Where peers can be.
+pub(super) struct Surroundings {
+    /// Outside of all modelled networks.
+    pub(super) machine: PeerNetwork,
+    /// The modelled networks, if the plan has any.
+    pub(super) network: Option<Network>,
+}
+
+impl Surroundings {
+    /// Where a peer is, by its id.
+    pub(super) fn of_peer(&self, peer: &str) -> PeerNetwork {
+        self.network.as_ref().and_then(|network| network.of_peer(peer)).unwrap_or(&self.machine).clone()
     }
 }
 
@@ -235,8 +236,7 @@ fn context(stage: &Stage, call: &Arc<CallPlan>, role: Role) -> PeerContext {
         group: Arc::new(group.clone()),
         call: Arc::clone(call),
         role,
-        network: stage.network_of(&peer.id),
-        signaling: Arc::clone(&stage.endpoint),
+        network: stage.surroundings.of_peer(&peer.id),
         recorder: stage.recorder.for_peer(&peer.id, &call.id),
     }
 }

@@ -24,15 +24,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::peer::Engines;
 use crate::peer::browser::{BrowserInfo, BrowserPool, Unavailable};
-use crate::peer::network::IceServers;
+use crate::peer::network::{IceServers, PeerHost, PeerNetwork};
 use crate::plan::{CallPlan, Plan};
 use crate::record::{
     EventKind, Health, Interval, Outcome, Record, Recorder, RunDirectory, RunStarted, Skip, Warning, WriteError, Writer,
 };
 use crate::signaling::{Endpoint, Identity, Limits, Server, ServerConfig};
-use call::Stage;
-use network::Network;
+use call::{Stage, Surroundings};
 pub use network::PeerPackets;
+use network::{Network, StartError};
 use traffic::Traffic;
 
 /// How long after the preparations the load starts, so that every call's task waits for its time and none is late.
@@ -124,26 +124,37 @@ async fn perform(
 ) -> Result<Option<PeerPackets>, String> {
     let (server, endpoint) = signaling(&plan, directory).await?;
     announce(directory.path(), &endpoint);
-    let endpoint = Arc::new(endpoint);
     let mut health = Health::start();
 
     let ice = Arc::new(IceServers::of_plan(&plan.ice)?);
+    let machine = PeerNetwork { host: PeerHost::Machine, ice, signaling: Arc::new(endpoint) };
     let network = match &plan.network {
-        Some(network) => Some(Network::start(&plan, network, directory).await?),
         None => None,
+        Some(network) => match Network::start(&plan, network, directory, server.as_ref(), &machine).await {
+            Ok(network) => Some(network),
+            Err(StartError::Broken(reason)) => return Err(reason),
+            Err(StartError::Missing { reason, remedy }) => {
+                let calls = u32::try_from(plan.calls.len()).unwrap_or(u32::MAX);
+                let skip = Skip { what: "every call".into(), reason, remedy, optional: false, calls };
+                recorder.record(EventKind::Skipped(skip));
+                return Ok(None);
+            }
+        },
     };
+    let surroundings = Surroundings { machine, network };
     let executable = std::env::current_exe().map_err(|error| format!("this program's own path: {error}"))?;
     let browsers = BrowserPool::new(executable);
+    let network_of = |peer: &str| surroundings.of_peer(peer);
     let prepared = tokio::select! {
-        prepared = browsers.prepare(&plan, &endpoint) => prepared,
+        prepared = browsers.prepare(&plan, &network_of) => prepared,
         () = cancel.cancelled() => {
             browsers.close().await;
-            return Ok(None);
+            return end_network(surroundings.network, directory, recorder).await;
         }
     };
     recorder.record(EventKind::Environment(environment::browsers(prepared.values().flatten())));
     let calls = admit(&plan, &prepared, recorder);
-    if let Some(network) = &network {
+    if let Some(network) = &surroundings.network {
         for check in network.check().await {
             recorder.record(EventKind::LabCheck(check));
         }
@@ -154,9 +165,7 @@ async fn perform(
     health.read();
     let stage = Arc::new(Stage {
         engines: Engines { send_lateness: health.send_lateness(), browsers },
-        endpoint,
-        ice,
-        network,
+        surroundings,
         recorder: recorder.clone(),
         traffic: traffic.clone(),
         load_start: Instant::now() + RUN_UP,
@@ -169,7 +178,9 @@ async fn perform(
     }
     let broke = supervise(&mut running, &mut health, recorder, &traffic, &cancel).await;
     stage.engines.browsers.close().await;
-    let ended = end_network(stage, directory).await;
+    // The last call has let go of it.
+    let network = Arc::into_inner(stage).and_then(|stage| stage.surroundings.network);
+    let ended = end_network(network, directory, recorder).await;
     if let Some(server) = server {
         server.shutdown().await;
     }
@@ -187,10 +198,13 @@ fn tell_of_packets(recorder: &Recorder, packets: &PeerPackets) {
     }
 }
 
-/// Ends the networks, once the last call has let go of them.
-async fn end_network(stage: Arc<Stage>, directory: &RunDirectory) -> Result<Option<PeerPackets>, String> {
-    match Arc::into_inner(stage).and_then(|stage| stage.network) {
-        Some(network) => network.stop(directory).await.map(Some),
+async fn end_network(
+    network: Option<Network>,
+    directory: &RunDirectory,
+    recorder: &Recorder,
+) -> Result<Option<PeerPackets>, String> {
+    match network {
+        Some(network) => network.stop(directory, recorder).await.map(Some),
         None => Ok(None),
     }
 }
@@ -256,7 +270,9 @@ async fn signaling(plan: &Plan, directory: &RunDirectory) -> Result<(Option<Serv
         return Ok((None, endpoint));
     }
     let listen: SocketAddr = signaling.listen.parse().map_err(|error| format!("[signaling] listen: {error}"))?;
-    let identity = Identity::generate(&[listen.ip()]).map_err(|error| error.to_string())?;
+    let inside = plan.network.as_ref().and_then(network::signaling_address);
+    let also: Vec<_> = std::iter::once(listen.ip()).chain(inside).collect();
+    let identity = Identity::generate(&also).map_err(|error| error.to_string())?;
     if let Some(ca) = identity.ca_pem() {
         directory.write("ca.pem", ca).map_err(|error| error.to_string())?;
     }

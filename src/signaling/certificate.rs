@@ -17,6 +17,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use sha2::{Digest, Sha256};
 
+use super::Pin;
 use super::address::{host_name, lan_addresses};
 use super::trust;
 
@@ -32,6 +33,14 @@ pub struct Identity {
     client: Arc<ClientConfig>,
     ca: Option<Ca>,
     spki_sha256: [u8; 32],
+}
+
+/// A certificate and its private key, for programs that read them from files.
+pub struct KeyPem {
+    /// The certificate.
+    pub certificate: String,
+    /// The key: a secret.
+    pub key: String,
 }
 
 #[derive(Clone)]
@@ -121,6 +130,16 @@ impl Identity {
     /// A fresh CA and a leaf issued by it, both ECDSA P-256 and valid for 90 days: for localhost, 127.0.0.1, ::1, the
     /// host name, the LAN addresses and `also`. The CA's key is forgotten: nothing else can ever be issued by it.
     pub fn generate(also: &[IpAddr]) -> Result<Self, CertificateError> {
+        Ok(Self::generate_named(also, &[])?.0)
+    }
+
+    /// As [`generate`](Self::generate), for these DNS names as well. Also gives certificate and key in PEM, for other
+    /// programs.
+    ///
+    /// # Errors
+    ///
+    /// As those of `generate`; a name that is none.
+    pub fn generate_named(also: &[IpAddr], names: &[&str]) -> Result<(Self, KeyPem), CertificateError> {
         // A day of grace for machines whose clock is behind.
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let not_before = rcgen::date_time_ymd(1970, 1, 1) + since_1970.saturating_sub(DAY);
@@ -141,7 +160,7 @@ impl Identity {
         let mut leaf = CertificateParams::default();
         leaf.distinguished_name = rcgen::DistinguishedName::new();
         leaf.distinguished_name.push(DnType::CommonName, "harness signaling server");
-        leaf.subject_alt_names = alternative_names(also)?;
+        leaf.subject_alt_names = alternative_names(also, names)?;
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         leaf.use_authority_key_identifier_extension = true;
@@ -149,11 +168,13 @@ impl Identity {
         let key = KeyPair::generate()?;
         let leaf = leaf.signed_by(&key, &ca)?;
 
+        let pem = KeyPem { certificate: leaf.pem(), key: key.serialize_pem() };
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let mut roots = RootCertStore::empty();
         roots.add(ca.der().clone())?;
         let sha256 = Sha256::digest(ca.der()).into();
-        Self::new(vec![leaf.into()], key, roots, Some(Ca { pem: ca.pem(), sha256 }))
+        let identity = Self::new(vec![leaf.into()], key, roots, Some(Ca { pem: ca.pem(), sha256 }))?;
+        Ok((identity, pem))
     }
 
     /// The user's own certificate (with its intermediates) and key, from PEM files. `ca` is what clients trust; without
@@ -193,6 +214,11 @@ impl Identity {
     /// SHA-256 of the CA certificate (DER); `None` as for [`ca_pem`](Self::ca_pem).
     pub fn ca_sha256(&self) -> Option<[u8; 32]> {
         self.ca.as_ref().map(|ca| ca.sha256)
+    }
+
+    /// The leaf certificate as it is served there.
+    pub fn pin(&self, host: &str, port: u16) -> Pin {
+        Pin { host: host.to_owned(), port, leaf_sha256: self.leaf_sha256(), spki_sha256: self.spki_sha256() }
     }
 
     /// SHA-256 of the leaf certificate (DER).
@@ -260,8 +286,11 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn alternative_names(also: &[IpAddr]) -> Result<Vec<SanType>, rcgen::Error> {
+fn alternative_names(also: &[IpAddr], dns: &[&str]) -> Result<Vec<SanType>, rcgen::Error> {
     let mut names = vec![SanType::DnsName("localhost".try_into()?)];
+    for name in dns {
+        names.push(SanType::DnsName((*name).try_into()?));
+    }
     if let Some(name) = host_name().filter(|name| name != "localhost") {
         names.push(SanType::DnsName(name.try_into()?));
     }

@@ -11,7 +11,7 @@ pub(crate) mod trust;
 
 use std::path::Path;
 
-pub use certificate::{CertificateError, Identity, hex};
+pub use certificate::{CertificateError, Identity, KeyPem, hex};
 pub use client::{Client, ClientError};
 pub use server::{Limits, Page, Server, ServerConfig, ServerError};
 
@@ -28,6 +28,19 @@ pub struct Endpoint {
     pub leaf_sha256: Option<[u8; 32]>,
     /// SHA-256 of the leaf's SubjectPublicKeyInfo (DER), for pins of Chromium; absent for a publicly trusted server.
     pub spki_sha256: Option<[u8; 32]>,
+}
+
+/// A certificate by its digests, for browsers to trust where it is served.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Pin {
+    /// The DNS name or address of the server, as it stands in URLs.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// SHA-256 of the certificate (DER), for Firefox.
+    pub leaf_sha256: [u8; 32],
+    /// SHA-256 of its SubjectPublicKeyInfo (DER), for Chromium.
+    pub spki_sha256: [u8; 32],
 }
 
 impl Endpoint {

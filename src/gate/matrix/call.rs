@@ -105,9 +105,11 @@ impl Taken {
         };
         let names = [&cell.first, &cell.second];
         let mut unknown = None;
-        for ((own, expected), name) in self.own.iter().zip(expected).zip(names) {
+        for (((own, expected), name), engine) in self.own.iter().zip(expected).zip(names).zip(cell.engines) {
             match (own, expected) {
                 (None, _) => {}
+                // Firefox gives relays over TCP and over TLS one priority, and takes the one that comes first.
+                (Some(Some(RelayTransport::Tls)), Some(RelayTransport::Tcp)) if engine == Engine::Firefox => {}
                 (Some(None), _) => unknown = Some(name),
                 (Some(Some(used)), Some(expected)) if *used == expected => {}
                 // ICE prefers UDP to TCP and TCP to TLS; what is better than expected is what the network has to block.

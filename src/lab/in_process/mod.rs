@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::place::{Datagrams, Listener, Place, Stream};
-use crate::net::{Captured, Counters, HostId, KeptPacket, Packet, SiteId, Transport, UnreachableReason, World};
+use crate::net::{Counters, HostId, Packet, SiteId, Transport, UnreachableReason, World};
 use stack::Stack;
 pub use tcp::{TcpListener, TcpStream};
 use udp::Inbox;
@@ -65,15 +65,9 @@ impl InProcessLab {
         self.core.lock().world.counters(site).clone()
     }
 
-    /// What the model saw since the last call, if it captures.
-    pub fn captured(&self) -> Vec<Captured> {
-        let mut state = self.core.lock();
-        std::iter::from_fn(|| state.world.poll_capture()).collect()
-    }
-
-    /// How many packets were not captured, since too many waited.
-    pub fn uncaptured(&self) -> u64 {
-        self.core.lock().world.uncaptured()
+    /// Lets `work` look at the model.
+    pub fn with_world<T>(&self, work: impl FnOnce(&mut World) -> T) -> T {
+        work(&mut self.core.lock().world)
     }
 }
 
@@ -87,11 +81,6 @@ impl Host {
     /// The addresses that it has in its own network.
     pub fn addresses(&self) -> &[IpAddr] {
         &self.addresses
-    }
-
-    /// Takes what the model kept of the host's packets, in the order of time.
-    pub fn take_kept_packets(&self) -> Vec<KeptPacket> {
-        self.core.lock().world.take_kept_packets(self.id)
     }
 
     /// A UDP socket. Port 0 takes a free one.

@@ -93,13 +93,16 @@ impl HostHandle {
     ///
     /// When the lab has been stopped.
     pub fn enter<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, LabError> {
-        let gone = || LabError::NoHost(self.name.to_string());
         let (done, result) = mpsc::channel();
-        let job = Box::new(move || {
+        self.begin(move || {
             let _ = done.send(work());
-        });
-        self.jobs.send(job).map_err(|_| gone())?;
-        result.recv().map_err(|_| gone())
+        })?;
+        result.recv().map_err(|_| LabError::NoHost(self.name.to_string()))
+    }
+
+    /// As [`enter`](Self::enter), without waiting for it.
+    pub(super) fn begin(&self, work: impl FnOnce() + Send + 'static) -> Result<(), LabError> {
+        self.jobs.send(Box::new(work)).map_err(|_| LabError::NoHost(self.name.to_string()))
     }
 
     /// Starts a program in the host. It ends with the lab's namespaces at the latest, not with [`Lab::stop`](super::Lab::stop).

@@ -25,6 +25,7 @@ mod error;
 mod forward;
 mod host;
 mod ip_tool;
+mod place;
 mod space;
 mod wire;
 

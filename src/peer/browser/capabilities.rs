@@ -12,8 +12,9 @@ use serde_json::{Map, Value, json};
 use zip::write::SimpleFileOptions;
 
 use super::session::{PAGE_DEADLINE, SCRIPT_DEADLINE};
+use crate::peer::network::PeerNetwork;
 use crate::plan::Engine;
-use crate::signaling::Endpoint;
+use crate::signaling::Pin;
 
 /// The capabilities of a new session (W3C WebDriver, section 7), with `binary` in place of the driver's own choice.
 ///
@@ -23,11 +24,11 @@ use crate::signaling::Endpoint;
 pub(super) fn capabilities(
     engine: Engine,
     binary: Option<&Path>,
-    endpoint: &Endpoint,
+    network: &PeerNetwork,
 ) -> Result<Map<String, Value>, String> {
     let mut options = match engine {
-        Engine::Firefox => firefox(endpoint)?,
-        _ => chromium(endpoint),
+        Engine::Firefox => firefox(network)?,
+        _ => chromium(network),
     };
     if let Some(binary) = binary {
         options.insert("binary".into(), json!(binary));
@@ -64,7 +65,7 @@ fn has_only_loopback() -> bool {
     getifaddrs().is_ok_and(|mut interfaces| !interfaces.any(is_network))
 }
 
-fn chromium(endpoint: &Endpoint) -> Map<String, Value> {
+fn chromium(network: &PeerNetwork) -> Map<String, Value> {
     let mut args: Vec<String> = [
         "--headless",
         // Only the harness's own page is ever loaded, and containers seldom allow the sandbox its namespaces.
@@ -90,16 +91,18 @@ fn chromium(endpoint: &Endpoint) -> Map<String, Value> {
     ]
     .map(String::from)
     .into();
-    if has_only_loopback() {
+    if network.host.name().is_none() && has_only_loopback() {
         args.push("--allow-loopback-in-peer-connection".into());
     }
-    if let Some(pin) = endpoint.spki_sha256 {
-        args.push(format!("--ignore-certificate-errors-spki-list={}", BASE64_STANDARD.encode(pin)));
+    let pins = network.signaling.spki_sha256.into_iter().chain(network.ice.pins.iter().map(|pin| pin.spki_sha256));
+    let pins: Vec<_> = pins.map(|pin| BASE64_STANDARD.encode(pin)).collect();
+    if !pins.is_empty() {
+        args.push(format!("--ignore-certificate-errors-spki-list={}", pins.join(",")));
     }
     Map::from_iter([("args".to_owned(), json!(args))])
 }
 
-fn firefox(endpoint: &Endpoint) -> Result<Map<String, Value>, String> {
+fn firefox(network: &PeerNetwork) -> Result<Map<String, Value>, String> {
     let preferences = json!({
         // Media without a device, and without a person who allows it.
         "media.navigator.streams.fake": true,
@@ -122,20 +125,31 @@ fn firefox(endpoint: &Endpoint) -> Result<Map<String, Value>, String> {
         "network.connectivity-service.enabled": false,
     });
     let mut options = Map::from_iter([("args".to_owned(), json!(["-headless"])), ("prefs".to_owned(), preferences)]);
-    if let Some(pin) = endpoint.leaf_sha256 {
-        options.insert("profile".into(), json!(profile(&cert_override(&endpoint.page_url, &pin)?)?));
+    let mut overrides = String::new();
+    if let Some(pin) = network.signaling.leaf_sha256 {
+        let (host, port) = host_and_port(&network.signaling.page_url)?;
+        overrides += &cert_override(&host, port, &pin);
+    }
+    for Pin { host, port, leaf_sha256, .. } in &network.ice.pins {
+        overrides += &cert_override(host, *port, leaf_sha256);
+    }
+    if !overrides.is_empty() {
+        options.insert("profile".into(), json!(profile(&overrides)?));
     }
     Ok(options)
 }
 
-/// The line of `cert_override.txt` that pins `sha256` as the certificate of the server at `url`.
-fn cert_override(url: &str, sha256: &[u8; 32]) -> Result<String, String> {
+fn host_and_port(url: &str) -> Result<(String, u16), String> {
     let uri: axum::http::Uri = url.parse().map_err(|error| format!("{url} is not a URL: {error}"))?;
     let host = uri.host().ok_or_else(|| format!("{url} names no host"))?;
-    let port = uri.port_u16().unwrap_or(443);
+    Ok((host.to_owned(), uri.port_u16().unwrap_or(443)))
+}
+
+/// The line of `cert_override.txt` that pins `sha256` as the certificate of a server.
+fn cert_override(host: &str, port: u16, sha256: &[u8; 32]) -> String {
     let fingerprint: Vec<String> = sha256.iter().map(|byte| format!("{byte:02X}")).collect();
     // Host, port and origin attributes (none); the object identifier of SHA-256; the fingerprint.
-    Ok(format!("{host}:{port}:\tOID.2.16.840.1.101.3.4.2.1\t{}\t\n", fingerprint.join(":")))
+    format!("{host}:{port}:\tOID.2.16.840.1.101.3.4.2.1\t{}\t\n", fingerprint.join(":"))
 }
 
 /// A profile that holds nothing else, as a base64 ZIP archive.
@@ -156,9 +170,10 @@ mod tests {
 
     #[test]
     fn an_override_names_host_port_and_fingerprint() {
-        let line = cert_override("https://127.0.0.1:8443/", &[0xab; 32]).unwrap();
+        let line = cert_override("127.0.0.1", 8443, &[0xab; 32]);
         assert!(line.starts_with("127.0.0.1:8443:\tOID.2.16.840.1.101.3.4.2.1\tAB:AB:"), "{line}");
-        assert!(cert_override("https://example.org/", &[0; 32]).unwrap().starts_with("example.org:443:"));
-        assert!(cert_override("/harness/", &[0; 32]).is_err());
+        assert_eq!(host_and_port("https://127.0.0.1:8443/"), Ok(("127.0.0.1".into(), 8443)));
+        assert_eq!(host_and_port("https://example.org/"), Ok(("example.org".into(), 443)));
+        assert!(host_and_port("/harness/").is_err());
     }
 }

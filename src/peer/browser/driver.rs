@@ -7,6 +7,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::guarded::Guarded;
+use crate::peer::network::PeerHost;
 use crate::plan::{BrowserPlan, Engine};
 
 /// How long a program may take to say its version; a cold disk makes browsers slow.
@@ -146,15 +147,20 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    /// Starts a driver on a free port; returns once it listens.
-    pub(super) async fn start(harness: &Path, engine: Engine, driver: &Path) -> Result<Self, Unavailable> {
+    /// Starts a driver at a host, on a free port; returns once it listens.
+    pub(super) async fn start(
+        harness: &Path,
+        engine: Engine,
+        driver: &Path,
+        host: &PeerHost,
+    ) -> Result<Self, Unavailable> {
         let failed = |reason| Unavailable::Driver { driver: driver.display().to_string(), reason };
         let (args, announcement): (&[&str], _) = match engine {
             // The WebSocket port is for WebDriver BiDi, which is not used; its fixed default would be taken twice.
             Engine::Firefox => (&["--port=0", "--websocket-port=0", "--log=info"], "Listening on 127.0.0.1:"),
             _ => (&["--port=0"], "started successfully on port "),
         };
-        let process = Guarded::start(harness, driver, args).map_err(|error| failed(error.to_string()))?;
+        let process = Guarded::start(harness, driver, args, host).map_err(|error| failed(error.to_string()))?;
         match timeout(LISTEN_DEADLINE, process.line_with(announcement)).await {
             Ok(Ok(line)) => match port_after(&line, announcement) {
                 Some(port) => Ok(Self { url: format!("http://127.0.0.1:{port}"), process }),

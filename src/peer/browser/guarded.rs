@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::guard::PREFIX;
+use crate::peer::network::PeerHost;
 
 /// How many lines of output are kept for messages.
 const KEPT: usize = 20;
@@ -28,9 +29,10 @@ pub(super) struct Guarded {
 }
 
 impl Guarded {
-    /// Starts `program` behind a guard, which is the executable `harness`.
-    pub(super) fn start(harness: &Path, program: &Path, args: &[&str]) -> std::io::Result<Self> {
-        let mut guard = Command::new(harness)
+    /// Starts `program` at a host, behind a guard, which is the executable `harness`.
+    pub(super) fn start(harness: &Path, program: &Path, args: &[&str], host: &PeerHost) -> std::io::Result<Self> {
+        let mut command = Command::new(harness);
+        command
             .arg("guard")
             .arg("--dir")
             .arg(fresh_directory())
@@ -41,8 +43,12 @@ impl Guarded {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // Ctrl-C on a terminal goes to the whole foreground group, and the guard has to outlive it.
-            .process_group(0)
-            .spawn()?;
+            .process_group(0);
+        let mut guard = match host {
+            #[cfg(target_os = "linux")]
+            PeerHost::Namespace(host) => host.spawn_async(command)?,
+            _ => command.spawn()?,
+        };
         let output = Output::default();
         let (changes, changed) = watch::channel(());
         let pipes = (guard.stdin.take(), guard.stdout.take(), guard.stderr.take());

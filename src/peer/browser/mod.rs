@@ -5,6 +5,7 @@
 
 mod capabilities;
 mod clock;
+mod connector;
 mod driver;
 pub mod guard;
 mod guarded;

@@ -130,7 +130,7 @@ fn other_group(context: &PeerContext) -> Option<&GroupPlan> {
 ///
 /// When a TURN password names a variable that is not in the environment.
 pub(super) fn config(context: &PeerContext) -> Result<Value, String> {
-    let PeerContext { plan, group, call, role, signaling, .. } = context;
+    let PeerContext { plan, group, call, role, network, .. } = context;
     let media = |kind| json!({"send": group.direction.sends(), "receive": receives(context, kind)});
     let video = plan.media_of(call).video.as_ref().map(|video| {
         let mut stream = media(MediaKind::Video);
@@ -139,7 +139,7 @@ pub(super) fn config(context: &PeerContext) -> Result<Value, String> {
     });
     let firefox = other_group(context).is_some_and(|other| other.engine == Engine::Firefox);
     let source = group.browser.as_ref().map_or_else(BrowserSource::default, |browser| browser.source);
-    let servers = context.network.ice.servers.iter().map(|server| {
+    let servers = network.ice.servers.iter().map(|server| {
         let mut dictionary = json!({"urls": server.urls});
         if let Some(username) = &server.username {
             dictionary["username"] = json!(username);
@@ -150,7 +150,7 @@ pub(super) fn config(context: &PeerContext) -> Result<Value, String> {
         dictionary
     });
     Ok(json!({
-        "url": signaling.url,
+        "url": network.signaling.url,
         "room": call.room,
         "role": role,
         "ice_servers": servers.collect::<Vec<_>>(),

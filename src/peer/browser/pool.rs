@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -15,8 +15,9 @@ use super::driver::{Driver, Installation, Unavailable, find};
 use super::page;
 use super::peer::BrowserPeer;
 use super::session::{Session, SessionError, Tab};
+use crate::peer::network::PeerNetwork;
 use crate::peer::{Peer, PeerContext};
-use crate::plan::{BrowserPlan, Engine, GroupPlan, Plan};
+use crate::plan::{BrowserPlan, CallPlan, Engine, GroupPlan, Plan};
 use crate::record::{Failure, Phase};
 use crate::signaling::Endpoint;
 
@@ -31,6 +32,9 @@ const AROUND_A_CALL_US: u64 = 10_000_000;
 pub struct BrowserPool {
     harness: PathBuf,
     kinds: Mutex<Vec<Arc<Kind>>>,
+    /// Which programs there are, so that they are asked for their versions once.
+    found: Mutex<Vec<(Engine, BrowserPlan, Installation)>>,
+    starting: Semaphore,
 }
 
 /// What an engine turned out to be.
@@ -47,53 +51,57 @@ pub struct BrowserInfo {
 impl BrowserPool {
     /// A pool without browsers. `harness` is this program's own executable, which guards them.
     pub fn new(harness: PathBuf) -> Self {
-        Self { harness, kinds: Mutex::default() }
+        let starting = Semaphore::new(STARTED_AT_ONCE);
+        Self { harness, kinds: Mutex::default(), found: Mutex::default(), starting }
     }
 
     /// Starts the browsers that the plan needs at once, before the load begins, and sees that each engine loads the
-    /// page and can do what the plan asks for. For each browser group: what it is, or why it cannot be had.
+    /// page and can do what the plan asks for, wherever it is. `network_of` tells where a peer is, by its id. For each
+    /// browser group with calls: what it is, or why it cannot be had.
     pub async fn prepare(
         &self,
         plan: &Plan,
-        endpoint: &Endpoint,
+        network_of: &(dyn Fn(&str) -> PeerNetwork + Sync),
     ) -> BTreeMap<String, Result<BrowserInfo, Unavailable>> {
-        let mut answers: Vec<(Engine, BrowserPlan, Result<BrowserInfo, Unavailable>)> = Vec::new();
-        let mut groups = BTreeMap::new();
-        for group in plan.groups.iter().filter(|group| group.engine.is_browser()) {
-            let settings = settings(group);
-            let known = answers.iter().find(|(engine, plan, _)| (*engine, plan) == (group.engine, &settings));
-            let answer = match known {
-                Some((_, _, answer)) => answer.clone(),
-                None => {
-                    let answer = self.prepare_kind(plan, group.engine, &settings, endpoint).await;
-                    answers.push((group.engine, settings, answer.clone()));
-                    answer
-                }
-            };
-            groups.insert(group.name.clone(), answer);
+        let mut wanted: Vec<Wanted<'_>> = Vec::new();
+        for call in &plan.calls {
+            for peer in [&call.offerer, &call.answerer] {
+                let Some(group) = plan.group(&peer.group).filter(|group| group.engine.is_browser()) else { continue };
+                let kind = self.kind(group, &network_of(&peer.id)).await;
+                let index = wanted.iter().position(|known| Arc::ptr_eq(&known.kind, &kind)).unwrap_or_else(|| {
+                    wanted.push(Wanted { kind, groups: BTreeSet::new(), calls: Vec::new() });
+                    wanted.len() - 1
+                });
+                wanted[index].groups.insert(&group.name);
+                wanted[index].calls.push(call);
+            }
         }
-        groups
+        let prepared = join_all(wanted.iter().map(|wanted| self.prepare_kind(plan, wanted))).await;
+        let mut answers = BTreeMap::new();
+        for (wanted, answer) in wanted.iter().zip(prepared) {
+            for group in &wanted.groups {
+                match answers.get_mut(*group) {
+                    // One place where it cannot be had is enough.
+                    Some(known @ Ok(_)) => *known = answer.clone(),
+                    Some(Err(_)) => {}
+                    None => drop(answers.insert((*group).to_owned(), answer.clone())),
+                }
+            }
+        }
+        answers
     }
 
-    async fn prepare_kind(
-        &self,
-        plan: &Plan,
-        engine: Engine,
-        settings: &BrowserPlan,
-        endpoint: &Endpoint,
-    ) -> Result<BrowserInfo, Unavailable> {
-        let kind = self.kind(engine, settings).await;
+    async fn prepare_kind(&self, plan: &Plan, wanted: &Wanted<'_>) -> Result<BrowserInfo, Unavailable> {
+        let kind = &wanted.kind;
         let deadline = Duration::from_micros(plan.deadlines.start_us);
-        let first = self.start(&kind, endpoint, deadline).await?;
-        let checked = first.check(&codecs(plan, engine, settings), endpoint).await;
+        let first = self.start(kind, deadline).await?;
+        let checked = first.check(&codecs(plan, &wanted.calls), &kind.network.signaling).await;
         let info = first.info.clone();
         let mut browsers = vec![first];
         if checked.is_ok() {
-            let needed = browsers_needed(plan, engine, settings);
-            let more = (1..needed).map(|_| self.start(&kind, endpoint, deadline));
+            let needed = browsers_needed(&wanted.calls, kind.settings.tabs_per_browser);
             // One that does not start now is started when it is needed, and missed there.
-            let mut started = futures_util::stream::iter(more).buffer_unordered(STARTED_AT_ONCE);
-            while let Some(browser) = started.next().await {
+            for browser in join_all((1..needed).map(|_| self.start(kind, deadline))).await {
                 match browser {
                     Ok(browser) => browsers.push(browser),
                     Err(error) => tracing::warn!("a browser of several does not start: {error}"),
@@ -113,12 +121,12 @@ impl BrowserPool {
         let deadline = Duration::from_micros(context.plan.deadlines.start_us);
         let failure = |reason: String| context.failure(Phase::Start, reason);
         let made = async {
-            let kind = self.kind(context.group.engine, &settings(&context.group)).await;
+            let kind = self.kind(&context.group, &context.network).await;
             let unavailable = |error: Unavailable| failure(format!("{error}; {}", error.remedy()));
-            let page = page_url(&context.signaling);
+            let page = page_url(&context.network.signaling);
             // A browser that has died is noticed by using it; then another takes its place.
             for attempt in 0.. {
-                let (browser, permit) = self.acquire(&kind, &context.signaling, deadline).await.map_err(unavailable)?;
+                let (browser, permit) = self.acquire(&kind, deadline).await.map_err(unavailable)?;
                 match Tab::open(browser.session.clone(), Some(permit), &page).await {
                     Ok(tab) => return BrowserPeer::prepare(context.clone(), browser, tab).await,
                     Err(SessionError::Gone(_)) if attempt == 0 => {}
@@ -140,24 +148,40 @@ impl BrowserPool {
         for kind in &kinds {
             browsers.append(&mut *kind.browsers.lock().await);
         }
-        futures_util::future::join_all(browsers.iter().map(|browser| browser.end())).await;
+        join_all(browsers.iter().map(|browser| browser.end())).await;
     }
 
-    async fn kind(&self, engine: Engine, settings: &BrowserPlan) -> Arc<Kind> {
+    async fn kind(&self, group: &GroupPlan, network: &PeerNetwork) -> Arc<Kind> {
+        let settings = settings(group);
         let mut kinds = self.kinds.lock().await;
-        if let Some(kind) = kinds.iter().find(|kind| kind.engine == engine && kind.settings == *settings) {
+        let known = kinds.iter().find(|kind| {
+            let place = kind.network.host.name() == network.host.name();
+            place && kind.engine == group.engine && kind.settings == settings
+        });
+        if let Some(kind) = known {
             return kind.clone();
         }
-        let kind = Arc::new(Kind { engine, settings: settings.clone(), browsers: Mutex::default() });
+        let network = network.clone();
+        let kind = Arc::new(Kind { engine: group.engine, settings, network, browsers: Mutex::default() });
         kinds.push(kind.clone());
         kind
+    }
+
+    async fn find(&self, engine: Engine, settings: &BrowserPlan) -> Result<Installation, Unavailable> {
+        let mut found = self.found.lock().await;
+        let known = found.iter().find(|(known, plan, _)| *known == engine && plan == settings);
+        if let Some((_, _, installation)) = known {
+            return Ok(installation.clone());
+        }
+        let installation = find(engine, settings).await?;
+        found.push((engine, settings.clone(), installation.clone()));
+        Ok(installation)
     }
 
     /// A place in a browser, which is started if none is free.
     async fn acquire(
         &self,
         kind: &Kind,
-        endpoint: &Endpoint,
         deadline: Duration,
     ) -> Result<(Arc<Browser>, OwnedSemaphorePermit), Unavailable> {
         // Held while a browser starts, so that those who come meanwhile share it.
@@ -172,24 +196,26 @@ impl BrowserPool {
                 return Ok((browser.clone(), permit));
             }
         }
-        let browser = self.start(kind, endpoint, deadline).await?;
+        let browser = self.start(kind, deadline).await?;
         browsers.push(browser.clone());
         let failed = |_| Unavailable::Session { engine: kind.engine.name(), reason: "it has no places".into() };
         let permit = browser.places.clone().try_acquire_owned().map_err(failed)?;
         Ok((browser, permit))
     }
 
-    async fn start(&self, kind: &Kind, endpoint: &Endpoint, deadline: Duration) -> Result<Arc<Browser>, Unavailable> {
-        let Kind { engine, settings, .. } = kind;
+    async fn start(&self, kind: &Kind, deadline: Duration) -> Result<Arc<Browser>, Unavailable> {
+        let Kind { engine, settings, network, .. } = kind;
         let failed = |reason| Unavailable::Session { engine: engine.name(), reason };
+        // Never closed.
+        let _turn = self.starting.acquire().await.map_err(|error| failed(error.to_string()))?;
         let (driver, installation) = match &settings.webdriver_url {
             Some(_) => (None, None),
             None => {
-                if *engine == Engine::Firefox && !has_route() {
+                if *engine == Engine::Firefox && network.host.name().is_none() && !has_route() {
                     return Err(Unavailable::NoRoute);
                 }
-                let installation = find(*engine, settings).await?;
-                let driver = Driver::start(&self.harness, *engine, &installation.driver).await?;
+                let installation = self.find(*engine, settings).await?;
+                let driver = Driver::start(&self.harness, *engine, &installation.driver, &network.host).await?;
                 (Some(driver), Some(installation))
             }
         };
@@ -201,8 +227,8 @@ impl BrowserPool {
             Some(installation) => Some(installation.browser.as_path()),
             None => settings.binary.as_ref().map(|binary| binary.as_ref()),
         };
-        let wanted = capabilities(*engine, binary, endpoint).map_err(failed)?;
-        let session = match Session::open(&url, wanted, deadline).await {
+        let wanted = capabilities(*engine, binary, network).map_err(failed)?;
+        let session = match Session::open(&url, &network.host, wanted, deadline).await {
             Ok(session) => session,
             Err(reason) => {
                 let reason = match &driver {
@@ -229,12 +255,21 @@ impl BrowserPool {
     }
 }
 
-/// Browsers that are all alike.
+/// Browsers that are all alike, at one place.
 #[derive(Debug)]
 struct Kind {
     engine: Engine,
     settings: BrowserPlan,
+    network: PeerNetwork,
     browsers: Mutex<Vec<Arc<Browser>>>,
+}
+
+/// Browsers that a plan needs.
+struct Wanted<'a> {
+    kind: Arc<Kind>,
+    groups: BTreeSet<&'a str>,
+    /// What they take part in: once for each end.
+    calls: Vec<&'a CallPlan>,
 }
 
 /// A browser with its driver.
@@ -314,29 +349,16 @@ fn settings(group: &GroupPlan) -> BrowserPlan {
     BrowserPlan { source: Default::default(), ..group.browser.clone().unwrap_or_default() }
 }
 
-/// Whether a group is one of those whose browsers are alike.
-fn is_of_kind(plan: &Plan, group: &str, engine: Engine, wanted: &BrowserPlan) -> bool {
-    plan.group(group).is_some_and(|group| group.engine == engine && settings(group) == *wanted)
-}
-
-/// The video codecs of the calls that such browsers take part in.
-fn codecs(plan: &Plan, engine: Engine, wanted: &BrowserPlan) -> Vec<&'static str> {
-    let calls = plan.calls.iter().filter(|call| {
-        [&call.offerer, &call.answerer].iter().any(|peer| is_of_kind(plan, &peer.group, engine, wanted))
-    });
-    let codecs = calls.filter_map(|call| Some(plan.media_of(call).video.as_ref()?.codec.mime_type()));
+/// The video codecs of calls.
+fn codecs(plan: &Plan, calls: &[&CallPlan]) -> Vec<&'static str> {
+    let codecs = calls.iter().filter_map(|call| Some(plan.media_of(call).video.as_ref()?.codec.mime_type()));
     codecs.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// How many browsers of a kind the plan uses at the same time.
-fn browsers_needed(plan: &Plan, engine: Engine, wanted: &BrowserPlan) -> usize {
-    let mut changes = Vec::new();
-    for call in &plan.calls {
-        for _ in [&call.offerer, &call.answerer].iter().filter(|peer| is_of_kind(plan, &peer.group, engine, wanted)) {
-            changes.push((call.start_us, 1));
-            changes.push((call.start_us + call.hold_us + AROUND_A_CALL_US, -1));
-        }
-    }
+/// How many browsers these calls use at the same time.
+fn browsers_needed(calls: &[&CallPlan], tabs_per_browser: u32) -> usize {
+    let span = |call: &&CallPlan| [(call.start_us, 1), (call.start_us + call.hold_us + AROUND_A_CALL_US, -1)];
+    let mut changes: Vec<(u64, i64)> = calls.iter().flat_map(span).collect();
     // At the same instant those who leave go first.
     changes.sort_unstable();
     let (mut now, mut most) = (0_i64, 0_i64);
@@ -344,5 +366,5 @@ fn browsers_needed(plan: &Plan, engine: Engine, wanted: &BrowserPlan) -> usize {
         now += change;
         most = most.max(now);
     }
-    (most as usize).div_ceil(wanted.tabs_per_browser.max(1) as usize)
+    (most as usize).div_ceil(tabs_per_browser.max(1) as usize)
 }

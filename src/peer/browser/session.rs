@@ -7,10 +7,12 @@ use std::time::Duration;
 use fantoccini::error::{CmdError, ErrorStatus, NewSessionError};
 use fantoccini::wd::WindowHandle;
 use fantoccini::{Client, ClientBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Map, Value, json};
 use tokio::sync::{Mutex, OwnedSemaphorePermit};
 use tokio::time::timeout;
+
+use super::connector::Connector;
+use crate::peer::network::PeerHost;
 
 /// How long a script may take before the driver gives up on the tab.
 pub(super) const SCRIPT_DEADLINE: Duration = Duration::from_secs(8);
@@ -58,11 +60,14 @@ struct State {
 }
 
 impl Session {
-    /// Asks the driver at `url` for a browser.
-    pub(super) async fn open(url: &str, capabilities: Map<String, Value>, deadline: Duration) -> Result<Self, String> {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        let mut builder = ClientBuilder::new(connector);
+    /// Asks the driver at `url`, as it is known at the host, for a browser.
+    pub(super) async fn open(
+        url: &str,
+        host: &PeerHost,
+        capabilities: Map<String, Value>,
+        deadline: Duration,
+    ) -> Result<Self, String> {
+        let mut builder = ClientBuilder::new(Connector::new(host));
         let opened = timeout(deadline, builder.capabilities(capabilities).connect(url)).await;
         let client = match opened {
             Ok(Ok(client)) => client,

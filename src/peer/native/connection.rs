@@ -63,7 +63,7 @@ pub(super) async fn connect(
 
     let addresses = match host {
         PeerHost::Machine => host_addresses(),
-        PeerHost::Modelled(host) => host.addresses().iter().map(|address| SocketAddr::new(*address, 0)).collect(),
+        host => host.addresses().iter().map(|address| SocketAddr::new(*address, 0)).collect(),
     };
     let settings = SettingEngineBuilder::new()
         .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(MAX_CHECKS))

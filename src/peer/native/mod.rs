@@ -76,7 +76,7 @@ impl NativePeer {
         let failure = |error: &dyn std::fmt::Display| {
             context.failure(Phase::Start, format!("the peer connection cannot be made: {error}"))
         };
-        let PeerNetwork { host, ice } = &context.network;
+        let PeerNetwork { host, ice, .. } = &context.network;
         let relays = Arc::new(Relays::new(ice, host.place()).map_err(|error| failure(&error))?);
         let strangers = Arc::new(Strangers::new(context.role));
         let runtime =
@@ -112,7 +112,7 @@ impl Peer for NativePeer {
         self.tracker.enter(Phase::Signaling, "the signaling server to accept the connection");
         recorder.mark(Mark::JoinStarted);
         let failure = |error: &dyn std::fmt::Display| self.context.failure(Phase::Signaling, error.to_string());
-        let mut client = Client::connect(&self.context.signaling).await.map_err(|error| failure(&error))?;
+        let mut client = Client::connect(&self.context.network.signaling).await.map_err(|error| failure(&error))?;
         recorder.mark(Mark::SignalingConnected);
         self.tracker.enter(Phase::Signaling, "the signaling server to let the peer into its room");
         let present = client.join(&self.context.call.room).await.map_err(|error| failure(&error))?;

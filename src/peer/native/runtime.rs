@@ -7,6 +7,8 @@
 //! servers over UDP only: what it sends to the others is diverted here, see [`relays`](super::relays).
 
 use std::future::Future;
+#[cfg(target_os = "linux")]
+use std::future::poll_fn;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -27,6 +29,8 @@ use super::modelled::ModelledSocket;
 use super::relays::Relays;
 use super::strangers::Strangers;
 use super::wire::{Way, Wire, is_dtls, is_relayed_check, unwrapped};
+#[cfg(target_os = "linux")]
+use crate::lab::kernel::HostHandle;
 use crate::peer::network::PeerHost;
 
 /// The longest sleep of the stack's driver while its peer connects: the granularity of the phases that are measured.
@@ -60,13 +64,18 @@ impl HarnessRuntime {
 
 impl Runtime for HarnessRuntime {
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Box<dyn JoinHandle> {
+        #[cfg(target_os = "linux")]
+        if let PeerHost::Namespace(host) = &self.host {
+            return TokioRuntime.spawn(Box::pin(begun_at(host.clone(), future)));
+        }
         TokioRuntime.spawn(future)
     }
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let inner: Arc<dyn AsyncUdpSocket> = match &self.host {
-            PeerHost::Machine => kernel_socket(socket)?,
             PeerHost::Modelled(host) => Arc::new(ModelledSocket::bind(host, socket, Arc::clone(&self.wire))?),
+            // It is in the namespace that it was opened in.
+            _ => kernel_socket(socket)?,
         };
         let address = inner.local_addr()?;
         self.relays.add_socket(address);
@@ -116,6 +125,22 @@ impl Runtime for HarnessRuntime {
 
     fn name(&self) -> &'static str {
         "harness"
+    }
+}
+
+/// Runs a task of the stack, as far as its first wait on the host's thread: there the driver opens its sockets, without
+/// asking the runtime for them.
+#[cfg(target_os = "linux")]
+async fn begun_at(host: HostHandle, mut task: Pin<Box<dyn Future<Output = ()> + Send>>) {
+    let begin = async move || {
+        let first = poll_fn(|cx| Poll::Ready(task.as_mut().poll(cx))).await;
+        (task, first)
+    };
+    match host.run(begin).await {
+        Ok((task, Poll::Pending)) => task.await,
+        Ok((_, Poll::Ready(()))) => {}
+        // The lab is gone, and the stack's task with it: its owner is told so by the channels between them.
+        Err(error) => debug!(%error, "a task does not begin"),
     }
 }
 

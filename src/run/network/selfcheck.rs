@@ -7,10 +7,10 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::lab::discover::{Behaviour, Discovery, LinkMeasurement, StunServer, discover, measure_link};
-use crate::lab::in_process::Host;
 use crate::lab::place::Place;
 use crate::net::oracle::{End, RelayTransport};
 use crate::net::spec::{Conditions, Filtering, Layer, Mapping};
+use crate::peer::network::PeerHost;
 use crate::plan::{NetworkPlan, TurnPlan};
 use crate::record::LabCheck;
 
@@ -25,13 +25,13 @@ const INTERVAL: Duration = Duration::from_millis(2);
 const TOLERANCE: Duration = Duration::from_millis(4);
 
 /// Looks at every site, all at once.
-pub(super) async fn check(plan: &NetworkPlan, probes: &[Host], server: StunServer) -> Vec<LabCheck> {
+pub(super) async fn check(plan: &NetworkPlan, probes: &[PeerHost], server: StunServer) -> Vec<LabCheck> {
     let ends = plan.sites.iter().filter_map(|site| plan.end(&site.name));
     let checks = ends.zip(probes).map(|(end, probe)| check_site(plan, end, probe, server));
     join_all(checks).await.into_iter().flatten().collect()
 }
 
-async fn check_site(plan: &NetworkPlan, end: End<'_>, probe: &Host, server: StunServer) -> Vec<LabCheck> {
+async fn check_site(plan: &NetworkPlan, end: End<'_>, probe: &PeerHost, server: StunServer) -> Vec<LabCheck> {
     let site = &end.site.name;
     let note = |what: &str, expected: String, measured: String, ok: bool| LabCheck {
         site: site.clone(),
@@ -41,9 +41,10 @@ async fn check_site(plan: &NetworkPlan, end: End<'_>, probe: &Host, server: Stun
         ok,
     };
     let patience = PATIENCE + round_trip(end) * 2;
+    let place = &*probe.place();
     let from = probe.addresses()[0];
     let expected = expected(end, server.primary.port());
-    let found = match discover(probe, from, server, patience).await {
+    let found = match discover(place, from, server, patience).await {
         Ok(found) => found,
         Err(error) => return vec![note("NAT", show(expected), format!("no socket: {error}"), false)],
     };
@@ -51,12 +52,12 @@ async fn check_site(plan: &NetworkPlan, end: End<'_>, probe: &Host, server: Stun
     if let Some(turn) = &plan.turn {
         for transport in [RelayTransport::Tcp, RelayTransport::Tls] {
             if turn.transports.contains(&transport) {
-                checks.push(check_tcp(end, probe, server, transport, patience, &note).await);
+                checks.push(check_tcp(end, place, server, transport, patience, &note).await);
             }
         }
     }
     if found != Discovery::NoUdp && is_impaired(end) {
-        let measured = measure_link(probe, from, server.primary, PACKETS, INTERVAL, patience).await;
+        let measured = measure_link(place, from, server.primary, PACKETS, INTERVAL, patience).await;
         match measured {
             Ok(link) => checks.extend(check_link(end, &link, &note)),
             Err(error) => checks.push(note("link", "packets".into(), format!("no socket: {error}"), false)),
@@ -68,7 +69,7 @@ async fn check_site(plan: &NetworkPlan, end: End<'_>, probe: &Host, server: Stun
 /// Whether a TCP connection to the server's port is possible exactly where it should be.
 async fn check_tcp(
     end: End<'_>,
-    probe: &Host,
+    place: &dyn Place,
     server: StunServer,
     transport: RelayTransport,
     patience: Duration,
@@ -77,7 +78,7 @@ async fn check_tcp(
     let leg = TurnPlan::leg(transport);
     let passes = firewalls(end).all(|firewall| firewall.tcp.allows(leg.port));
     let address = SocketAddr::new(server.primary.ip(), leg.port);
-    let connected = timeout(patience, Place::connect_tcp(probe, None, address)).await.is_ok_and(|it| it.is_ok());
+    let connected = timeout(patience, place.connect_tcp(None, address)).await.is_ok_and(|it| it.is_ok());
     let word = |passes: bool| if passes { "passes" } else { "is blocked" }.to_owned();
     note(&format!("TCP to port {}", leg.port), word(passes), word(connected), passes == connected)
 }

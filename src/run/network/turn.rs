@@ -1,15 +1,16 @@
-//! The bundled STUN and TURN server of a run's networks, and what its peers are told of it.
+//! The STUN and TURN server of a run's networks, and what its peers are told of it.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{SERVER, ca_file};
+use super::StartError;
+use super::coturn::Coturn;
+use super::lab::{STUN_NAME, TURN_NAME};
+use super::model::SERVER;
 use crate::lab::discover::StunServer;
-use crate::lab::in_process::Host;
 use crate::net::oracle::RelayTransport;
-use crate::peer::network::{IceServer, IceServers};
+use crate::peer::network::{IceServer, IceServers, PeerHost};
 use crate::plan::{CredentialFault, TurnPlan, TurnServer as Program};
 use crate::record::RunDirectory;
 use crate::signaling::Identity;
@@ -17,17 +18,24 @@ use crate::turn::credentials::{Credentials, Secret, time_limited};
 use crate::turn::server::{AllocationError, Config, Misbehaviour, RunningServer, Settings, start_at};
 
 /// Where the CA of the server's certificate goes.
-pub(super) const CA_FILE: &str = "turn-ca.pem";
+const CA_FILE: &str = "turn-ca.pem";
 
 /// The second port of the server, for RFC 5780.
-const ALTERNATE_PORT: u16 = 3479;
+pub(super) const ALTERNATE_PORT: u16 = 3479;
 
-const USER: &str = "harness";
+/// What peers are told of the server.
+#[derive(Default)]
+pub(super) struct Servers {
+    /// For most peers: those of this process look up no names of the networks, and Chromium does not always.
+    pub(super) by_address: IceServers,
+    /// For Firefox, which takes `turns:` URLs with a name only.
+    pub(super) by_name: IceServers,
+}
 
 /// A server that runs.
-#[derive(Debug)]
-pub(super) struct TurnServer {
-    running: RunningServer,
+pub(super) enum TurnServer {
+    Bundled(RunningServer),
+    Coturn(Coturn),
 }
 
 impl TurnServer {
@@ -35,42 +43,23 @@ impl TurnServer {
     ///
     /// # Errors
     ///
-    /// A program that cannot run there; a certificate that cannot be made.
-    pub(super) fn start(plan: &TurnPlan, host: Host, directory: &RunDirectory) -> Result<(Self, IceServers), String> {
-        if plan.server == Program::Coturn {
-            return Err("coturn needs driver = \"kernel\": it cannot use the sockets of this process".into());
-        }
+    /// A program that cannot run there, or does not start; a certificate that cannot be made.
+    pub(super) async fn start(
+        plan: &TurnPlan,
+        host: &PeerHost,
+        directory: &RunDirectory,
+    ) -> Result<(Self, Servers), StartError> {
         let login = Login::new(plan.credential_fault);
-        let identity = Identity::generate(&SERVER).map_err(|error| error.to_string())?;
+        let (identity, pem) = Identity::generate_named(&SERVER, &[TURN_NAME]).map_err(|error| error.to_string())?;
         if let Some(ca) = identity.ca_pem() {
             directory.write(CA_FILE, ca).map_err(|error| error.to_string())?;
         }
-        let mut config = Config::new("harness", login.accepted, SERVER[0]);
-        config.misbehaviour = misbehaviour(&plan.misbehave)?;
-        let stun = TurnPlan::leg(RelayTransport::Udp).port;
-        let ports = |transport| {
-            let leg = TurnPlan::leg(transport);
-            plan.transports.contains(&transport).then_some(leg.port).into_iter().collect()
+        let servers = servers(plan, &login, &identity, directory);
+        let server = match plan.server {
+            Program::Bundled => Self::Bundled(bundled(plan, host, login, identity)?),
+            Program::Coturn => Self::Coturn(Coturn::start(plan, host, &login.accepted, &pem, directory).await?),
         };
-        let settings = Settings {
-            addresses: SERVER.to_vec(),
-            // STUN is always there; without TURN over UDP the peers are not told of it.
-            udp_ports: vec![stun, ALTERNATE_PORT],
-            tcp_ports: ports(RelayTransport::Tcp),
-            tls_ports: ports(RelayTransport::Tls),
-            identity: Some(identity),
-            ..Settings::new(SERVER[0], config)
-        };
-        let running = start_at(settings, Arc::new(host)).map_err(|error| format!("the TURN server: {error}"))?;
-        let urls = plan.legs().into_iter().map(|leg| match leg.transport {
-            RelayTransport::Udp => format!("turn:{}:{}?transport=udp", SERVER[0], leg.port),
-            RelayTransport::Tcp => format!("turn:{}:{}?transport=tcp", SERVER[0], leg.port),
-            RelayTransport::Tls => format!("turns:{}:{}?transport=tcp", SERVER[0], leg.port),
-        });
-        let turn = IceServer { urls: urls.collect(), username: Some(login.user), credential: Some(login.password) };
-        // The stack takes answers of a STUN server for those of a TURN server at the same address.
-        let stun = IceServer { urls: vec![format!("stun:{}:{stun}", SERVER[1])], username: None, credential: None };
-        Ok((Self { running }, IceServers::new(vec![stun, turn], Some(ca_file(directory)))))
+        Ok((server, servers))
     }
 
     /// Where it can be asked for addresses.
@@ -83,13 +72,80 @@ impl TurnServer {
 
     /// Ends it.
     pub(super) async fn stop(self) {
-        self.running.stop().await;
+        match self {
+            Self::Bundled(running) => drop(running.stop().await),
+            Self::Coturn(coturn) => coturn.stop().await,
+        }
+    }
+}
+
+fn bundled(plan: &TurnPlan, host: &PeerHost, login: Login, identity: Identity) -> Result<RunningServer, String> {
+    let mut config = Config::new(REALM, login.accepted.into(), SERVER[0]);
+    config.misbehaviour = misbehaviour(&plan.misbehave)?;
+    let ports = |transport| {
+        let leg = TurnPlan::leg(transport);
+        plan.transports.contains(&transport).then_some(leg.port).into_iter().collect()
+    };
+    let settings = Settings {
+        addresses: SERVER.to_vec(),
+        // STUN is always there; without TURN over UDP the peers are not told of it.
+        udp_ports: vec![TurnPlan::leg(RelayTransport::Udp).port, ALTERNATE_PORT],
+        tcp_ports: ports(RelayTransport::Tcp),
+        tls_ports: ports(RelayTransport::Tls),
+        identity: Some(identity),
+        ..Settings::new(SERVER[0], config)
+    };
+    start_at(settings, host.place()).map_err(|error| format!("the TURN server: {error}"))
+}
+
+fn servers(plan: &TurnPlan, login: &Login, identity: &Identity, directory: &RunDirectory) -> Servers {
+    let told = |turn: &str, stun: &str| {
+        let urls = plan.legs().into_iter().map(|leg| match leg.transport {
+            RelayTransport::Udp => format!("turn:{turn}:{}?transport=udp", leg.port),
+            RelayTransport::Tcp => format!("turn:{turn}:{}?transport=tcp", leg.port),
+            RelayTransport::Tls => format!("turns:{turn}:{}?transport=tcp", leg.port),
+        });
+        let credential = Some(login.password.clone());
+        let turn_server = IceServer { urls: urls.collect(), username: Some(login.user.clone()), credential };
+        // The stack takes answers of a STUN server for those of a TURN server at the same address.
+        let stun = format!("stun:{stun}:{}", TurnPlan::leg(RelayTransport::Udp).port);
+        let stun = IceServer { urls: vec![stun], username: None, credential: None };
+        let mut servers = IceServers::new(vec![stun, turn_server], Some(directory.path().join(CA_FILE)));
+        servers.pins = vec![identity.pin(turn, TurnPlan::leg(RelayTransport::Tls).port)];
+        servers
+    };
+    let by_address = told(&SERVER[0].to_string(), &SERVER[1].to_string());
+    Servers { by_address, by_name: told(TURN_NAME, STUN_NAME) }
+}
+
+pub(super) const REALM: &str = "harness";
+
+const USER: &str = "harness";
+
+/// What the server accepts.
+pub(super) enum Accepted {
+    User {
+        name: &'static str,
+        password: Secret,
+    },
+    /// Time-limited credentials that were made with it.
+    TimeLimited {
+        secret: Secret,
+    },
+}
+
+impl From<Accepted> for Credentials {
+    fn from(accepted: Accepted) -> Self {
+        match accepted {
+            Accepted::User { name, password } => Self::none().with_user(name, password),
+            Accepted::TimeLimited { secret } => Self::none().with_secret(secret),
+        }
     }
 }
 
 /// A credential that is made for one run, and stands in no file.
 struct Login {
-    accepted: Credentials,
+    accepted: Accepted,
     user: String,
     password: Secret,
 }
@@ -100,14 +156,14 @@ impl Login {
         let valid = secret();
         let user = USER.to_owned();
         match fault {
-            None => Self { accepted: Credentials::none().with_user(USER, valid.clone()), user, password: valid },
+            None => Self { accepted: Accepted::User { name: USER, password: valid.clone() }, user, password: valid },
             Some(CredentialFault::WrongPassword) => {
-                Self { accepted: Credentials::none().with_user(USER, valid), user, password: secret() }
+                Self { accepted: Accepted::User { name: USER, password: valid }, user, password: secret() }
             }
             Some(CredentialFault::Expired) => {
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                 let (user, password) = time_limited(&valid, USER, now.saturating_sub(Duration::from_secs(600)));
-                Self { accepted: Credentials::none().with_secret(valid), user, password }
+                Self { accepted: Accepted::TimeLimited { secret: valid }, user, password }
             }
         }
     }

@@ -60,11 +60,8 @@ struct Seat(Arc<Hub>);
 impl Admission {
     /// `None` if there are as many connections as there may be.
     fn to(hub: &Arc<Hub>) -> Option<Self> {
-        // Only the accept loop adds, so nobody can come between the check and the addition.
-        if hub.connections.load(Ordering::Relaxed) >= hub.limits.connections {
-            return None;
-        }
-        hub.connections.fetch_add(1, Ordering::Relaxed);
+        let one_more = |open: usize| (open < hub.limits.connections).then_some(open + 1);
+        hub.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
         Some(Self { _seat: Arc::new(Seat(hub.clone())) })
     }
 }

@@ -111,9 +111,28 @@ impl Server {
         let kill = CancellationToken::new();
         let stop = kill.child_token();
         let app = Arc::new(App::new(Arc::new(Hub::new(limits)), pages, kill.clone()));
-        let acceptor = TlsAcceptor::from(identity.server_config());
-        app.tasks.spawn(accept::run(listener, acceptor, http::router(app.clone()), app.clone(), stop.clone()));
-        Ok(Self { address, hosts, identity, app, stop, _kill: kill.drop_guard() })
+        let server = Self { address, hosts, identity, app, stop, _kill: kill.drop_guard() };
+        server.accept_from(listener);
+        Ok(server)
+    }
+
+    /// Takes connections from another socket as well, such as one in another network namespace; gives what clients need
+    /// to use it there. Its address should be among those that the certificate is for.
+    ///
+    /// # Errors
+    ///
+    /// The runtime cannot watch the socket.
+    pub fn also_listen(&self, listener: std::net::TcpListener) -> io::Result<Endpoint> {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        self.accept_from(TcpListener::from_std(listener)?);
+        Ok(self.endpoint_at(&authority(address.ip(), address.port())))
+    }
+
+    fn accept_from(&self, listener: TcpListener) {
+        let acceptor = TlsAcceptor::from(self.identity.server_config());
+        let router = http::router(self.app.clone());
+        self.app.tasks.spawn(accept::run(listener, acceptor, router, self.app.clone(), self.stop.clone()));
     }
 
     /// Where it listens, with the port that it has got.
@@ -123,7 +142,10 @@ impl Server {
 
     /// What clients need to use it.
     pub fn endpoint(&self) -> Endpoint {
-        let authority = url_authority(&self.hosts[0], self.address.port());
+        self.endpoint_at(&url_authority(&self.hosts[0], self.address.port()))
+    }
+
+    fn endpoint_at(&self, authority: &str) -> Endpoint {
         // Whom the machine trusts anyway needs no pin.
         let pinned = self.identity.ca_pem().is_some();
         Endpoint {
