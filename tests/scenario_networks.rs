@@ -213,3 +213,14 @@ fn every_fault_is_named_with_its_place() {
     assert_says(&format!("{two}[[ice.servers]]\nurls = [\"stun:a\"]"), &["the servers of [ice] cannot be reached"]);
     assert_says(&format!("{two}[[network.carrier]]\nname = \"isp\""), &["no network is behind the carrier `isp`"]);
 }
+
+#[test]
+fn nothing_outside_of_the_networks_is_joined_to_programs_inside() {
+    let kernel = THREE.replace("[network]", "[network]\ndriver = \"kernel\"");
+    let browsers = kernel.replace("[matrix]", "[matrix]\nengines = [[\"chromium\", \"native\"]]");
+    let url = "[signaling]\nurl = \"wss://example.org/ws\"\n";
+    assert_says(&format!("{browsers}{url}"), &["cannot reach a server outside of them", "remove it"]);
+    assert!(plan(&format!("{kernel}{url}")).signaling.url.is_some(), "simulated peers live outside");
+    let grid = "[[peers]]\nengine = \"chromium\"\nwebdriver_url = \"http://grid.example:4444\"\n";
+    assert_says(&format!("{browsers}{grid}"), &["a browser that runs elsewhere cannot be put behind a network"]);
+}

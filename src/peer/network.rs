@@ -96,12 +96,6 @@ impl IceServers {
         Self { servers, ca, pins: Vec::new(), trust: OnceLock::new() }
     }
 
-    /// These servers and after them others, whose CA and pins count.
-    pub fn followed_by(&self, others: Self) -> Self {
-        let servers = self.servers.iter().cloned().chain(others.servers).collect();
-        Self { servers, ca: others.ca.or_else(|| self.ca.clone()), pins: others.pins, trust: OnceLock::new() }
-    }
-
     /// The servers of a plan, with the secrets that it takes from the environment.
     ///
     /// # Errors

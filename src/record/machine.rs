@@ -11,7 +11,7 @@ pub(super) struct Counters {
     pub(super) own_seconds: Option<f64>,
     /// Time that threads of this process were ready to run but waited for a core, in seconds.
     pub(super) waited_seconds: Option<f64>,
-    /// Datagrams dropped because a receive buffer was full, in this network namespace.
+    /// Datagrams dropped because a receive buffer was full, in every network namespace that a thread of this process is in.
     pub(super) udp_dropped: Option<u64>,
     /// Time for which the control group was denied CPU, in seconds.
     pub(super) throttled_seconds: Option<f64>,
@@ -49,11 +49,12 @@ pub(super) fn levels() -> Levels {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
     use std::fs;
 
+    use procfs::net::{Snmp, Snmp6};
     use procfs::process::{Process, all_processes};
-    use procfs::{CurrentSI, KernelStats};
+    use procfs::{CurrentSI, FromRead, KernelStats};
 
     use super::{Counters, CpuTicks, Levels};
 
@@ -117,10 +118,20 @@ mod linux {
     }
 
     fn udp_dropped() -> Option<u64> {
-        let v4 = procfs::net::snmp().ok()?.udp_rcvbuf_errors;
-        // A machine without IPv6 has no file for it.
-        let v6 = procfs::net::snmp6().map_or(0, |table| table.udp_rcvbuf_errors);
-        Some(v4 + v6)
+        let mut namespaces = HashSet::new();
+        let mut dropped = None;
+        for task in fs::read_dir("/proc/self/task").ok()?.flatten().map(|task| task.path()) {
+            // A thread that has just ended has none any more.
+            let Ok(namespace) = fs::read_link(task.join("ns/net")) else { continue };
+            if namespaces.insert(namespace)
+                && let Ok(v4) = Snmp::from_file(task.join("net/snmp"))
+            {
+                // Without IPv6 there is no file for it.
+                let v6 = Snmp6::from_file(task.join("net/snmp6")).map_or(0, |table| table.udp_rcvbuf_errors);
+                *dropped.get_or_insert(0) += v4.udp_rcvbuf_errors + v6;
+            }
+        }
+        dropped
     }
 
     /// `cpu.stat` of the control group (cgroup v2) that this process is in.

@@ -94,9 +94,7 @@ impl Network {
                 (Some(turn), servers)
             }
         };
-        // Servers that the scenario names itself come first, as it wrote them.
-        let [by_address, by_name] =
-            [servers.by_address, servers.by_name].map(|servers| Arc::new(machine.ice.followed_by(servers)));
+        let Servers { by_address, by_name } = servers;
         let engines: BTreeMap<&str, Engine> = plan
             .calls
             .iter()

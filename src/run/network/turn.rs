@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::StartError;
@@ -27,9 +28,9 @@ pub(super) const ALTERNATE_PORT: u16 = 3479;
 #[derive(Default)]
 pub(super) struct Servers {
     /// For most peers: those of this process look up no names of the networks, and Chromium does not always.
-    pub(super) by_address: IceServers,
+    pub(super) by_address: Arc<IceServers>,
     /// For Firefox, which takes `turns:` URLs with a name only.
-    pub(super) by_name: IceServers,
+    pub(super) by_name: Arc<IceServers>,
 }
 
 /// A server that runs.
@@ -112,7 +113,7 @@ fn servers(plan: &TurnPlan, login: &Login, identity: &Identity, directory: &RunD
         let stun = IceServer { urls: vec![stun], username: None, credential: None };
         let mut servers = IceServers::new(vec![stun, turn_server], Some(directory.path().join(CA_FILE)));
         servers.pins = vec![identity.pin(turn, TurnPlan::leg(RelayTransport::Tls).port)];
-        servers
+        Arc::new(servers)
     };
     let by_address = told(&SERVER[0].to_string(), &SERVER[1].to_string());
     Servers { by_address, by_name: told(TURN_NAME, STUN_NAME) }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::convert::{Address, Fault};
 use super::{Network, Site, carrier_spec, site_spec};
 use crate::net::spec::Ipv4Prefix;
-use crate::plan::{NetworkDriver, TurnServer};
+use crate::plan::{Engine, NetworkDriver, TurnServer};
 use crate::scenario::check::identifier;
 use crate::scenario::error::suggest;
 use crate::scenario::format::{Peers, Scenario};
@@ -29,9 +29,30 @@ pub(in crate::scenario) fn check(scenario: &Scenario, report: &mut Report<'_>) {
     if scenario.matrix.is_none() {
         peers(network, &scenario.peers, report);
     }
+    if network.driver == NetworkDriver::Kernel {
+        programs(scenario, report);
+    }
     if !scenario.ice.servers.is_empty() {
         let help = "remove them; with [network.turn] the peers are given the URLs of the server there";
         report.wrong("ice.servers", "the servers of [ice] cannot be reached from within [network]", help);
+    }
+}
+
+/// Programs in the networks reach nothing outside of them, and nothing outside is brought into them.
+fn programs(scenario: &Scenario, report: &mut Report<'_>) {
+    let native = |engine: Engine| engine == Engine::Native;
+    let all_native = match &scenario.matrix {
+        Some(matrix) => matrix.engines.iter().flatten().copied().all(native),
+        None => scenario.peers.iter().map(Peers::engine).all(native),
+    };
+    if scenario.signaling.url.is_some() && !all_native {
+        let help = "remove it: the bundled server is reached from within the networks";
+        report.wrong("signaling.url", "browsers behind networks cannot reach a server outside of them", help);
+    }
+    for (index, _) in scenario.peers.iter().enumerate().filter(|(_, group)| group.webdriver_url.is_some()) {
+        let help = "remove it: the harness starts the driver within the network";
+        let message = "a browser that runs elsewhere cannot be put behind a network";
+        report.wrong(&format!("peers.{index}.webdriver_url"), message, help);
     }
 }
 
@@ -122,7 +143,7 @@ fn peers(network: &Network, peers: &[Peers], report: &mut Report<'_>) {
             }
             Some(_) => {}
         }
-        if network.driver == NetworkDriver::InProcess && group.engine() != crate::plan::Engine::Native {
+        if network.driver == NetworkDriver::InProcess && group.engine() != Engine::Native {
             let help = "use driver = \"kernel\" in [network], or engine = \"native\"";
             let message = format!(
                 "`{}` is a program of its own, and only the kernel driver can put it behind a network",
