@@ -122,12 +122,47 @@ fn fail(run: &mut Run, call: &CallPlan, reason: &str) {
     run.sample(2_000, Metric::SetupSuccessRatio, 0.0, &call.id, None);
 }
 
+/// What the offerer of a call tried: UDP and TCP got no answer; TLS gave a relay, or refused.
+fn looked(run: &mut Run, call: &CallPlan, tls_fault: Option<&str>) {
+    let ms = |ms: u64| Some((1_000 + ms) * 1_000);
+    for (mark, at) in [(Mark::SetLocalOffer, 11), (Mark::IceNominated, 80)] {
+        if mark == Mark::SetLocalOffer || tls_fault.is_none() {
+            run.at(1_000 + at, EventKind::Mark { peer: call.offerer.id.clone(), call: call.id.clone(), mark });
+        }
+    }
+    let server = |url: &str, transport| RelayTried { asked_us: ms(12), ..RelayTried::new(url.into(), transport) };
+    let mut tls = server("turns:11.0.0.1:443?transport=tcp", RelayTransport::Tls);
+    match tls_fault {
+        Some(fault) => (tls.fault, tls.fault_us) = (Some(fault.into()), ms(14)),
+        None => {
+            (tls.reached_us, tls.allocated_us) = (ms(14), ms(16));
+            (tls.permission_asked_us, tls.permitted_us) = (ms(20), ms(21));
+            tls.checks =
+                Checks { sent: 4, answered: 2, received: 1, first_us: ms(55), worked_us: ms(60), ..Checks::default() };
+        }
+    }
+    let search = PathSearch {
+        peer: call.offerer.id.clone(),
+        call: call.id.clone(),
+        stun_asked_us: ms(12),
+        direct: Checks { pairs: Some(2), sent: 9, first_us: ms(17), ..Checks::default() },
+        relays: vec![
+            server("turn:11.0.0.1:3478?transport=udp", RelayTransport::Udp),
+            server("turn:11.0.0.1:3478?transport=tcp", RelayTransport::Tcp),
+            tls,
+        ],
+        ..PathSearch::default()
+    };
+    run.at(2_100, EventKind::Search(Box::new(search)));
+}
+
 /// Takes back what was said of a call.
 fn forget(run: &mut Run, call: &CallPlan) {
     run.events.retain(|event| match &event.kind {
         EventKind::Mark { call: of, .. } | EventKind::Sample { call: of, .. } => *of != call.id,
         EventKind::Path(path) => path.call != call.id,
         EventKind::Failure(failure) => failure.call != call.id,
+        EventKind::Search(search) => search.call != call.id,
         _ => true,
     });
 }
@@ -169,6 +204,7 @@ fn troubled() -> Run {
     }
     for call in calls(&run, "udp-blocked--symmetric") {
         connect(&mut run, &call, relay(tls, None));
+        looked(&mut run, &call, None);
     }
     for call in calls(&run, "tls-443-only--tls-443-only") {
         fail(
@@ -176,9 +212,11 @@ fn troubled() -> Run {
             &call,
             "no candidate pair worked within 30 s; TURN over TLS: the certificate is for <turn.example>",
         );
+        looked(&mut run, &call, Some("the certificate is for <turn.example>"));
     }
     let flaky = &calls(&run, "symmetric--udp-blocked")[1];
     fail(&mut run, flaky, "no candidate pair worked within 30 s");
+    run.at(2_500, EventKind::PacketsKept { per_host: 400 });
     end(&mut run);
     run
 }
@@ -362,6 +400,12 @@ fn every_format_shows_the_matrix() {
         "seed 7",
         "All 12 checks of the networks hold.",
         "the certificate is for &#60;turn.example&#62;",
+        "<details class=\"bad\" id=\"cell-tls-443-only--tls-443-only\" open>",
+        "<a href=\"cells/full-cone--cgn.pcap\">",
+        "<h2>Falling back to relays</h2>",
+        "no answer to Allocate in 68 ms; udp-blocked does not let it through",
+        "relay after 4 ms, works 43 ms after the first check, nominated 20 ms later",
+        "<td>TURN over TLS: permission given</td>",
     ] {
         assert!(page.contains(word), "{word}");
     }
@@ -375,4 +419,15 @@ fn every_format_shows_the_matrix() {
     assert_eq!(report["matrix"]["cells"][3]["outcome"], "over-relayed");
     assert_eq!(report["matrix"]["cells"][3]["expected"], "direct");
     assert_eq!(report["lab"]["checks"][0]["ok"], true);
+    assert_eq!(report["matrix"]["cells"][3]["packets"], "cells/full-cone--cgn.pcap");
+    assert!(report["matrix"]["cells"][0]["packets"].is_null(), "a cell that is ok needs no packets");
+    let fallbacks = report["fallbacks"].as_array().unwrap();
+    let relayed = fallbacks.iter().find(|fallback| fallback["set"] == "udp-blocked--symmetric").unwrap();
+    assert_eq!((&relayed["relay"], &relayed["total_ms"]), (&"tls".into(), &69.0.into()));
+    let waits = serde_json::json!([
+        {"for": ["gathering"], "ms": 5.0}, {"for": ["signaling"], "ms": 0.0}, {"for": ["pacing"], "ms": 38.0},
+        {"for": ["permission"], "ms": 1.0}, {"for": ["checks"], "ms": 5.0}, {"for": ["nomination"], "ms": 20.0},
+    ]);
+    assert_eq!(relayed["waits"], waits);
+    assert_eq!(relayed["ways"][3]["taken"], true);
 }

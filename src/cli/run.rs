@@ -73,10 +73,11 @@ pub(super) async fn run(args: Args) -> Exit {
 
 /// Judges the record, writes every file of its directory, and shows the result.
 fn conclude(finished: &Finished, json: Option<&Path>, style: Style, quiet: bool) -> Exit {
-    let Finished { record, directory } = finished;
+    let Finished { record, directory, packets } = finished;
     let judgement = judge(record);
     let mut exit = Exit::from(&judgement);
-    if let Err(error) = write_files(directory, record, &judgement) {
+    let written = packets.as_ref().map_or(Ok(()), |packets| packets.write(record, directory));
+    if let Err(error) = written.map_err(Into::into).and_then(|()| write_files(directory, record, &judgement)) {
         eprintln!("error: {error}");
         exit = Exit::Error;
     }

@@ -70,6 +70,8 @@ pub struct CellResult {
     pub hint: Option<String>,
     /// What the peers of the failed calls said, each once.
     pub failures: Vec<String>,
+    /// The file with what its peers sent and received, beside the report; only of cells that are not `ok`.
+    pub packets: Option<String>,
 }
 
 /// A whole matrix.
@@ -176,6 +178,11 @@ fn shortened(mut reasons: Vec<String>) -> Vec<String> {
     reasons
 }
 
+/// A plan that was not made from a scenario may have any names.
+fn file_name(cell: &str) -> String {
+    cell.replace(|letter: char| !letter.is_ascii_alphanumeric() && !matches!(letter, '-' | '_'), "_")
+}
+
 fn judge(record: &Record, cell: &CellPlan, calls: &[&CallPlan]) -> CellResult {
     let judged: Vec<_> = calls.iter().map(|call| call::judge(record, cell, call)).collect();
     let known: Vec<_> = judged.iter().filter(|call| call.outcome != CellOutcome::Unjudged).collect();
@@ -209,6 +216,8 @@ fn judge(record: &Record, cell: &CellPlan, calls: &[&CallPlan]) -> CellResult {
             failures.push(said);
         }
     }
+    let attempted = calls.iter().any(|call| record.call(&call.id).is_some_and(|(_, call)| call.attempted()));
+    let kept = record.packets_kept().is_some() && outcome != CellOutcome::Ok && attempted;
     let median = |metric| record.distribution(metric, Selection::set(&name)).quantile(0.5);
     CellResult {
         cell: cell.clone(),
@@ -221,6 +230,7 @@ fn judge(record: &Record, cell: &CellPlan, calls: &[&CallPlan]) -> CellResult {
         detail,
         hint: hints::of_cell(record, cell, calls, outcome),
         failures,
+        packets: kept.then(|| format!("cells/{}.pcap", file_name(&name))),
         name,
     }
 }

@@ -7,4 +7,4 @@ pub mod kernel;
 mod pcap;
 pub mod place;
 
-pub use pcap::pcap;
+pub use pcap::{Clock, pcap, pcap_of_kept};

@@ -44,13 +44,13 @@ pub fn pcap_header() -> [u8; 24] {
 }
 
 /// The header of one packet in a pcap file: `at` is the time since 1970, `length` the length of the IP packet in bytes. The
-/// packet's bytes follow it.
-pub fn pcap_record_header(at: Duration, length: u32) -> [u8; 16] {
+/// first `kept` of the packet's bytes follow it.
+pub fn pcap_record_header(at: Duration, kept: u32, length: u32) -> [u8; 16] {
     let mut header = [0; 16];
     // The format ends in 2106.
     header[0..4].copy_from_slice(&(at.as_secs() as u32).to_le_bytes());
     header[4..8].copy_from_slice(&at.subsec_nanos().to_le_bytes());
-    header[8..12].copy_from_slice(&length.to_le_bytes());
+    header[8..12].copy_from_slice(&kept.to_le_bytes());
     header[12..16].copy_from_slice(&length.to_le_bytes());
     header
 }
@@ -64,7 +64,7 @@ mod tests {
         let header = pcap_header();
         assert_eq!(header[..8], [0x4d, 0x3c, 0xb2, 0xa1, 2, 0, 4, 0]);
         assert_eq!(header[20..], [101, 0, 0, 0]);
-        let record = pcap_record_header(Duration::new(1, 2), 1228);
-        assert_eq!(record, [1, 0, 0, 0, 2, 0, 0, 0, 0xcc, 4, 0, 0, 0xcc, 4, 0, 0]);
+        let record = pcap_record_header(Duration::new(1, 2), 228, 1228);
+        assert_eq!(record, [1, 0, 0, 0, 2, 0, 0, 0, 0xe4, 0, 0, 0, 0xcc, 4, 0, 0]);
     }
 }

@@ -13,6 +13,7 @@ mod counters;
 mod firewall;
 mod hash;
 pub mod ip;
+mod kept;
 mod layer;
 mod link;
 mod nat;
@@ -25,5 +26,6 @@ mod world;
 
 pub use capture::{Boundary, Captured, pcap_header, pcap_record_header};
 pub use counters::{Counters, DropReason};
+pub use kept::KeptPacket;
 pub use packet::{Packet, Protocol, TcpSegment, Transport, Unreachable, UnreachableReason};
 pub use world::{HostId, NetError, SiteId, World};

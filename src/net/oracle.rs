@@ -268,6 +268,11 @@ impl RelayTransport {
             Self::Tls => "tls",
         }
     }
+
+    /// The transport with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Udp, Self::Tcp, Self::Tls].into_iter().find(|transport| transport.name() == name)
+    }
 }
 
 impl Display for Route {

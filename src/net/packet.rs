@@ -65,6 +65,18 @@ pub enum UnreachableReason {
     },
 }
 
+impl UnreachableReason {
+    /// The words of people for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Host => "no such host",
+            Self::Port => "nobody listens on the port",
+            Self::Prohibited => "administratively prohibited",
+            Self::TooBig { .. } => "packet too big",
+        }
+    }
+}
+
 /// A protocol above IP.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Protocol {

@@ -64,9 +64,13 @@ impl RunDirectory {
         File::create(&path).map_err(|error| WriteError { path, error })
     }
 
-    /// Writes a file whole or not at all.
+    /// Writes a file whole or not at all, in a folder of its own if its name has one.
     pub fn write(&self, file: &str, content: impl AsRef<[u8]>) -> Result<(), WriteError> {
-        write_whole(&self.path.join(file), content)
+        let path = self.path.join(file);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(|error| WriteError { path: folder.to_owned(), error })?;
+        }
+        write_whole(&path, content)
     }
 }
 

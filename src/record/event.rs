@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Mark, Metric};
+use super::{Mark, Metric, PathSearch};
 use crate::plan::Plan;
 
 /// Something that happened.
@@ -62,6 +62,14 @@ pub enum EventKind {
     },
     /// The path that a call's media takes, as one of its ends sees it.
     Path(Box<Path>),
+    /// How one end of a call looked for its path.
+    Search(Box<PathSearch>),
+    /// The model kept packets of every host: those of the peers of each pair of networks that is not as it must be go to
+    /// a file.
+    PacketsKept {
+        /// How many of each host at most: as many of the first as of the last.
+        per_host: u32,
+    },
     /// What a peer received of one media stream, and whether it is what was sent.
     Media(MediaReport),
     /// A network was measured, to see whether it is what was asked for.

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{
     Absence, CallCounts, CallRecord, Distribution, Event, EventKind, Failure, Interval, LabCheck, Mark, MediaReport,
-    Metric, Outcome, Path, RunStarted, Scope, Skip, TallyReport, Unit, Warning,
+    Metric, Outcome, Path, PathSearch, RunStarted, Scope, Skip, TallyReport, Unit, Warning,
 };
 use crate::plan::{CallPlan, Engine, PeerPlan, Plan, Role};
 
 /// Raw statistics are remembered of this many peers; `events.ndjson` has them all.
 const STATS_PEERS: usize = 64;
+/// How paths were looked for is remembered of this many peers; `events.ndjson` has them all.
+const SEARCHES: usize = 10_000;
 
 /// What happened in a run, as far as its events have been applied.
 ///
@@ -25,6 +27,8 @@ pub struct Record {
     absences: BTreeMap<(Metric, String), AbsenceCount>,
     failures: Vec<At<Failure>>,
     paths: Vec<Path>,
+    searches: Vec<PathSearch>,
+    packets_kept: Option<u32>,
     media: Vec<MediaReport>,
     lab_checks: Vec<LabCheck>,
     stats: BTreeMap<String, Vec<serde_json::Value>>,
@@ -112,6 +116,12 @@ impl Record {
                 }
             }
             EventKind::Path(path) => self.paths.push((**path).clone()),
+            EventKind::Search(search) => {
+                if self.searches.len() < SEARCHES {
+                    self.searches.push((**search).clone());
+                }
+            }
+            EventKind::PacketsKept { per_host } => self.packets_kept = Some(*per_host).filter(|count| *count > 0),
             EventKind::Media(media) => self.media.push(media.clone()),
             EventKind::LabCheck(check) => self.lab_checks.push(check.clone()),
             EventKind::Interval(interval) => self.interval(at_us, interval),
@@ -249,6 +259,16 @@ impl Record {
     /// The paths that calls took.
     pub fn paths(&self) -> &[Path] {
         &self.paths
+    }
+
+    /// How the ends of calls looked for their paths.
+    pub fn searches(&self) -> &[PathSearch] {
+        &self.searches
+    }
+
+    /// How many packets of each host the model kept at most; absent if it kept none.
+    pub fn packets_kept(&self) -> Option<u32> {
+        self.packets_kept
     }
 
     /// What arrived.

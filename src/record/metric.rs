@@ -80,6 +80,7 @@ pub enum Metric {
     IceConnectMs,
     IceNominationMs,
     TimeToFallbackMs,
+    FallbackNominationMs,
     DtlsHandshakeMs,
     DataChannelOpenMs,
     TimeToFirstRtpMs,
@@ -117,6 +118,7 @@ impl Metric {
         Self::IceConnectMs,
         Self::IceNominationMs,
         Self::TimeToFallbackMs,
+        Self::FallbackNominationMs,
         Self::DtlsHandshakeMs,
         Self::DataChannelOpenMs,
         Self::TimeToFirstRtpMs,
@@ -228,6 +230,11 @@ impl Metric {
                 "time_to_fallback_ms",
                 Peer,
                 "Of a peer whose path goes through a relay of its own, from its first connectivity check to the first working pair with such a relay.",
+            ),
+            Self::FallbackNominationMs => (
+                "fallback_nomination_ms",
+                Peer,
+                "Of a peer whose path goes through a relay of its own, from its first connectivity check to the nominated pair: `time_to_fallback_ms` and the wait of the nominating end's policy.",
             ),
             Self::DtlsHandshakeMs => (
                 "dtls_handshake_ms",

@@ -14,6 +14,7 @@ mod mark;
 mod metric;
 mod read;
 mod recorder;
+mod search;
 mod tally;
 mod writer;
 
@@ -30,5 +31,6 @@ pub use mark::Mark;
 pub use metric::{Direction, Metric, Scope, Unit};
 pub use read::ReadError;
 pub use recorder::{PeerRecorder, Recorder};
+pub use search::{Checks, PathSearch, RelayTried, Wait, WaitFor};
 pub use tally::{Tallies, Tally};
 pub use writer::{Writer, Written};

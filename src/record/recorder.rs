@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use super::{Absence, Event, EventKind, Failure, Mark, Marks, MediaReport, Metric, Path, Tallies, Tally, Warning};
+use super::{
+    Absence, Event, EventKind, Failure, Mark, Marks, MediaReport, Metric, Path, PathSearch, Tallies, Tally, Warning,
+};
 
 /// Puts events on the stream, stamped on the run's monotonic clock. Cheap to clone; never blocks.
 #[derive(Clone, Debug)]
@@ -84,6 +86,11 @@ impl PeerRecorder {
         self.recorder.start
     }
 
+    /// An instant on the run's clock: microseconds since the start of the run.
+    pub fn micros(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.recorder.start).as_micros() as u64
+    }
+
     /// The peer passes an instant of its call now.
     pub fn mark(&self, mark: Mark) {
         self.mark_at(Instant::now(), mark);
@@ -91,7 +98,7 @@ impl PeerRecorder {
 
     /// The peer passed an instant of its call at `at`. The first time counts; later ones are not recorded.
     pub fn mark_at(&self, at: Instant, mark: Mark) {
-        let at_us = at.saturating_duration_since(self.recorder.start).as_micros() as u64;
+        let at_us = self.micros(at);
         if self.marks.lock().unwrap_or_else(PoisonError::into_inner).set(mark, at_us) {
             let (peer, call) = (self.peer.to_string(), self.call.to_string());
             self.recorder.record_at(at, EventKind::Mark { peer, call, mark });
@@ -129,6 +136,11 @@ impl PeerRecorder {
     /// The path that the call's media takes.
     pub fn path(&self, path: Path) {
         self.recorder.record(EventKind::Path(Box::new(path)));
+    }
+
+    /// How the peer looked for the path.
+    pub fn search(&self, search: PathSearch) {
+        self.recorder.record(EventKind::Search(Box::new(search)));
     }
 
     /// What arrived of one media stream.

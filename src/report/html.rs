@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use askama::Template;
 
 use super::charts::{MetricCard, metric_cards};
+use super::fallback::{Fallback, Summary, fallbacks, summaries};
 use super::matrix::{grids, heading, is_ok, summary, word};
 use super::series::{Series, time_series};
+use super::timeline::{Instant, instants};
 use super::waterfall::{Panel, Waterfall, timeline, waterfall};
 use super::{RenderError, number, observed, phase_name};
 use crate::gate::{
@@ -14,15 +16,20 @@ use crate::gate::{
 };
 use crate::net::oracle::Route;
 use crate::record::{
-    At, CallCounts, Candidate, Failure, LabCheck, MediaKind, MediaReport, Record, Skip, Unit, Warning,
+    At, CallCounts, Candidate, Failure, LabCheck, MediaKind, MediaReport, Record, Skip, Unit, WaitFor, Warning,
 };
 
 /// Failures and unverified streams that are told one by one.
 const LISTED: usize = 100;
+/// Cells that are shown at once; the others unfold.
+const OPEN: usize = 5;
+/// Ends of a cell's calls whose ways are told.
+const TRIED: usize = 4;
 
 pub(super) fn render(record: &Record, judgement: &Judgement) -> Result<String, RenderError> {
     let plan = record.plan();
     let matrix = matrix(record);
+    let fallbacks = fallbacks(record);
     let page = Page {
         scenario: plan.map_or("unknown scenario", |plan| &plan.name),
         verdict: judgement.verdict,
@@ -49,7 +56,8 @@ pub(super) fn render(record: &Record, judgement: &Judgement) -> Result<String, R
                 place: &result.gate.place,
             })
             .collect(),
-        matrix: matrix.as_ref().map(|matrix| matrix_section(record, matrix)),
+        matrix: matrix.as_ref().map(|matrix| matrix_section(record, matrix, &fallbacks)),
+        fallback: fallback_section(&fallbacks),
         checks: record.lab_checks(),
         broken_checks: record.lab_checks().iter().filter(|check| !check.ok).count(),
         failures: record.failures().iter().take(LISTED).map(failure_row).collect(),
@@ -87,6 +95,7 @@ struct Page<'a> {
     started_at: &'a str,
     gates: Vec<GateRow<'a>>,
     matrix: Option<MatrixSection<'a>>,
+    fallback: Option<FallbackSection<'a>>,
     checks: &'a [LabCheck],
     broken_checks: usize,
     failures: Vec<FailureRow<'a>>,
@@ -145,17 +154,71 @@ struct BadCell<'a> {
     expected: String,
     times: String,
     cell: &'a CellResult,
+    /// Whether it is shown at once.
+    open: bool,
+    tried: Vec<&'a Fallback<'a>>,
     timeline: Option<Panel>,
+    instants: Vec<Instant<'a>>,
 }
 
-fn matrix_section<'a>(record: &Record, matrix: &'a MatrixResult) -> MatrixSection<'a> {
+/// What falling back to relays took, by the kind of relay, then end by end.
+struct FallbackSection<'a> {
+    waits: [&'static str; 6],
+    rows: Vec<FallbackRow>,
+    ends: Vec<FallbackEnd<'a>>,
+    more: usize,
+}
+
+struct FallbackRow {
+    leg: String,
+    count: usize,
+    waits: Vec<String>,
+    total: String,
+    longest: String,
+}
+
+struct FallbackEnd<'a> {
+    bar: String,
+    fallback: &'a Fallback<'a>,
+}
+
+/// Absent where nothing went through a relay.
+fn fallback_section<'a>(fallbacks: &'a [Fallback<'a>]) -> Option<FallbackSection<'a>> {
+    let relayed = || fallbacks.iter().filter(|fallback| fallback.relay.is_some());
+    let longest = relayed().filter_map(|fallback| fallback.total_ms).fold(0.0, f64::max);
+    let ms = |ms: &Option<f64>| number::optional(*ms, Unit::Milliseconds);
+    let row = |summary: &Summary| FallbackRow {
+        leg: summary.leg(),
+        count: summary.count,
+        waits: summary.waits.iter().map(ms).collect(),
+        total: ms(&summary.total),
+        longest: ms(&summary.longest),
+    };
+    let ends = relayed().take(LISTED).map(|fallback| FallbackEnd { bar: fallback.bar(longest), fallback });
+    relayed().next()?;
+    Some(FallbackSection {
+        waits: WaitFor::ALL.map(WaitFor::name),
+        rows: summaries(fallbacks).iter().map(row).collect(),
+        ends: ends.collect(),
+        more: relayed().count().saturating_sub(LISTED),
+    })
+}
+
+fn matrix_section<'a>(
+    record: &'a Record,
+    matrix: &'a MatrixResult,
+    fallbacks: &'a [Fallback<'a>],
+) -> MatrixSection<'a> {
     let bad = || matrix.cells.iter().filter(|cell| !is_ok(cell));
-    let bad_cell = |cell: &'a CellResult| BadCell {
+    let bad_cell = |(index, cell): (usize, &'a CellResult)| BadCell {
         heading: heading(cell),
         expected: expected(cell),
         times: times(cell),
         cell,
+        open: index < OPEN,
+        tried: fallbacks.iter().filter(|fallback| fallback.set == cell.name).take(TRIED).collect(),
         timeline: timeline(record, &cell.name),
+        instants: instants(record, &cell.name),
     };
     let grid = |grid: super::matrix::Grid<'a>| HtmlGrid {
         title: grid.title,
@@ -170,7 +233,7 @@ fn matrix_section<'a>(record: &Record, matrix: &'a MatrixResult) -> MatrixSectio
         summary: summary(matrix),
         grids: grids(matrix).into_iter().map(grid).collect(),
         hints: &matrix.hints,
-        bad: bad().take(LISTED).map(bad_cell).collect(),
+        bad: bad().take(LISTED).enumerate().map(bad_cell).collect(),
         more_bad: bad().count().saturating_sub(LISTED),
     }
 }

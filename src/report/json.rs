@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::RenderError;
+use super::fallback::{Fallback, fallbacks};
 use crate::gate::{GateResult, Judgement, MatrixResult, Verdict};
 use crate::plan::{Engine, NetworkDriver, Role};
 use crate::record::{
@@ -67,6 +68,9 @@ struct Report<'a> {
     /// What became of every pair of networks; absent without a matrix.
     #[serde(skip_serializing_if = "Option::is_none")]
     matrix: Option<MatrixResult>,
+    /// How each end with a path through a relay of its own came to it, and how both ends of each call without a path came to
+    /// none.
+    fallbacks: Vec<Fallback<'a>>,
     /// The networks that the calls went through; absent without any.
     #[serde(skip_serializing_if = "Option::is_none")]
     lab: Option<Lab<'a>>,
@@ -242,6 +246,7 @@ impl<'a> Report<'a> {
             failures: failures(record),
             gates: &judgement.gates,
             matrix: crate::gate::matrix(record),
+            fallbacks: fallbacks(record),
             lab: plan.and_then(|plan| plan.network.as_ref()).map(|network| Lab {
                 driver: network.driver,
                 sites: network.sites.iter().map(|site| site.name.as_str()).collect(),

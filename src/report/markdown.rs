@@ -2,18 +2,23 @@
 
 use std::fmt::Write as _;
 
+use super::fallback::Fallback;
 use super::number;
-use super::{matrix, phase_name};
+use super::{fallback, matrix, phase_name};
 use crate::gate::{CellOutcome, GateVerdict, Judgement, Verdict};
-use crate::record::{Record, Selection};
+use crate::record::{Record, Selection, Unit, WaitFor};
 
 /// Failures that are listed; a step summary may hold 1 MiB.
 const FAILURES: usize = 50;
+/// Ends of the calls of a pair whose ways are told.
+const TRIED: usize = 2;
 
 pub(super) fn render(record: &Record, judgement: &Judgement) -> String {
     let mut out = String::new();
     head(&mut out, record, judgement);
-    networks(&mut out, record);
+    let fallbacks = fallback::fallbacks(record);
+    networks(&mut out, record, &fallbacks);
+    relays(&mut out, &fallbacks);
     gates(&mut out, judgement);
     failures(&mut out, record);
     skipped(&mut out, record);
@@ -48,7 +53,7 @@ fn head(out: &mut String, record: &Record, judgement: &Judgement) {
 }
 
 /// Every pair of networks, then those that need attention.
-fn networks(out: &mut String, record: &Record) {
+fn networks(out: &mut String, record: &Record, fallbacks: &[Fallback<'_>]) {
     let broken = record.lab_checks().iter().filter(|check| !check.ok).count();
     if let checks @ 1.. = record.lab_checks().len() {
         let sign = if broken == 0 { "✅" } else { "⚠️" };
@@ -82,7 +87,14 @@ fn networks(out: &mut String, record: &Record) {
     for cell in bad.iter().take(FAILURES) {
         let hint = cell.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
         let text = escape(&format!("{}{hint}", cell.detail));
-        let _ = writeln!(out, "- **{}**, {}: {text}", escape(&matrix::heading(cell)), cell.outcome.name());
+        let packets = cell.packets.as_ref().map_or_else(String::new, |file| format!(" (packets: `{file}`)"));
+        let _ = writeln!(out, "- **{}**, {}: {text}{packets}", escape(&matrix::heading(cell)), cell.outcome.name());
+        for fallback in fallbacks.iter().filter(|fallback| fallback.set == cell.name).take(TRIED) {
+            let _ = writeln!(out, "  - {}: {}", escape(&fallback.who()), escape(&fallback.outcome()));
+            for way in &fallback.ways {
+                let _ = writeln!(out, "    - {}: {}", way.way, escape(&way.detail));
+            }
+        }
     }
     if let Some(more) = bad.len().checked_sub(FAILURES).filter(|more| *more > 0) {
         let _ = writeln!(out, "- … and {more} more in `report.json`");
@@ -90,6 +102,24 @@ fn networks(out: &mut String, record: &Record) {
     if !bad.is_empty() {
         out.push('\n');
     }
+}
+
+/// What falling back took, by the kind of relay.
+fn relays(out: &mut String, fallbacks: &[Fallback<'_>]) {
+    let summaries = fallback::summaries(fallbacks);
+    if summaries.is_empty() {
+        return;
+    }
+    let waits = WaitFor::ALL.map(WaitFor::name);
+    let _ = writeln!(out, "| relay | ends | {} | in all | longest |", waits.join(" | "));
+    let _ = writeln!(out, "|---|--:|{}--:|--:|", "--:|".repeat(waits.len()));
+    let ms = |ms: &Option<f64>| number::optional(*ms, Unit::Milliseconds);
+    for row in &summaries {
+        let waits: Vec<String> = row.waits.iter().map(ms).collect();
+        let (total, longest) = (ms(&row.total), ms(&row.longest));
+        let _ = writeln!(out, "| {} | {} | {} | {total} | {longest} |", row.leg(), row.count, waits.join(" | "));
+    }
+    out.push('\n');
 }
 
 /// With a capital letter.

@@ -2,6 +2,7 @@
 //! I/O; `docs/report.md` describes what each is for.
 
 mod charts;
+mod fallback;
 mod format;
 mod github;
 mod hlog;
@@ -17,6 +18,7 @@ mod redact;
 mod series;
 mod svg;
 mod terminal;
+mod timeline;
 mod waterfall;
 
 pub use format::{Format, RenderError};

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use super::fallback::{Fallback, fallbacks, summaries};
 use super::{matrix, number};
 use crate::gate::{CellOutcome, GateVerdict, Judgement, Verdict, health_checks};
 use crate::plan::Engine;
-use crate::record::{Record, Selection};
+use crate::record::{Record, Selection, Unit, WaitFor};
 
 /// How the text looks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -18,13 +19,17 @@ pub struct Style {
 
 /// Failures that are told one by one; the rest is in the files.
 const FAILURES: usize = 8;
+/// Ends of the calls of a pair whose ways are told.
+const TRIED: usize = 2;
 
 /// The result for people at a terminal.
 pub fn render(record: &Record, judgement: &Judgement, style: Style) -> String {
     let mut text = Text { out: String::new(), style };
     metrics(&mut text, record);
     gates(&mut text, judgement);
-    networks(&mut text, record);
+    let fallbacks = fallbacks(record);
+    networks(&mut text, record, &fallbacks);
+    relays(&mut text, &fallbacks);
     failures(&mut text, record);
     skipped(&mut text, record);
     for warning in record.warnings() {
@@ -36,7 +41,7 @@ pub fn render(record: &Record, judgement: &Judgement, style: Style) -> String {
 }
 
 fn metrics(text: &mut Text, record: &Record) {
-    let mut rows = vec![["metric", "n", "min", "p50", "p95", "max"].map(String::from)];
+    let mut rows = vec![["metric", "n", "min", "p50", "p95", "max"].map(String::from).to_vec()];
     for metric in record.metrics() {
         let values = record.distribution(metric, Selection::ALL);
         if values.is_empty() {
@@ -44,23 +49,14 @@ fn metrics(text: &mut Text, record: &Record) {
         }
         let of = |value| number::optional(value, metric.unit());
         let [p50, p95] = [0.5, 0.95].map(|quantile| of(values.quantile(quantile)));
-        rows.push([metric.name().into(), values.count().to_string(), of(values.min()), p50, p95, of(values.max())]);
+        let (min, max) = (of(values.min()), of(values.max()));
+        rows.push(vec![metric.name().into(), values.count().to_string(), min, p50, p95, max]);
     }
     if rows.len() == 1 {
         text.line("no metric was measured");
         return;
     }
-    let widths: Vec<usize> = (0..rows[0].len())
-        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
-        .collect();
-    for (index, row) in rows.iter().enumerate() {
-        let [name, cells @ ..] = row;
-        let mut line = format!("  {name:<width$}", width = widths[0]);
-        for (cell, width) in cells.iter().zip(&widths[1..]) {
-            let _ = write!(line, "  {cell:>width$}");
-        }
-        if index == 0 { text.coloured(&line, Colour::Dim) } else { text.line(&line) }
-    }
+    text.table(&rows);
     text.line("");
 }
 
@@ -78,7 +74,7 @@ fn gates(text: &mut Text, judgement: &Judgement) {
 }
 
 /// The matrix as a grid of four letters a cell, then the cells that need attention.
-fn networks(text: &mut Text, record: &Record) {
+fn networks(text: &mut Text, record: &Record, fallbacks: &[Fallback<'_>]) {
     let checks = record.lab_checks();
     if !checks.is_empty() {
         let broken: Vec<_> = checks.iter().filter(|check| !check.ok).collect();
@@ -142,9 +138,34 @@ fn networks(text: &mut Text, record: &Record) {
     for cell in bad.iter().take(FAILURES) {
         let hint = cell.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
         text.labelled("pair   ", &format!("{}: {}{hint}", matrix::heading(cell), cell.detail), Colour::Red);
+        for fallback in fallbacks.iter().filter(|fallback| fallback.set == cell.name).take(TRIED) {
+            text.labelled("tried  ", &format!("{}: {}", fallback.who(), fallback.outcome()), Colour::Dim);
+            for way in &fallback.ways {
+                text.labelled("       ", &format!("{}: {}", way.way, way.detail), Colour::None);
+            }
+        }
+        if let Some(packets) = &cell.packets {
+            text.labelled("packets", packets, Colour::Dim);
+        }
     }
     if let Some(more) = bad.len().checked_sub(FAILURES + 1) {
         text.line(&format!("  … and {} in the report", number::count(more as u64 + 1, "more pair")));
+    }
+}
+
+/// What falling back took, by the kind of relay: medians.
+fn relays(text: &mut Text, fallbacks: &[Fallback<'_>]) {
+    let ms = |ms: &Option<f64>| number::optional(*ms, Unit::Milliseconds);
+    let mut rows = vec![["fell back to", "n", "in all"].into_iter().map(String::from).collect::<Vec<_>>()];
+    rows[0].extend(WaitFor::ALL.map(|what| what.name().to_owned()));
+    for summary in summaries(fallbacks) {
+        let mut row = vec![summary.leg(), summary.count.to_string(), ms(&summary.total)];
+        row.extend(summary.waits.iter().map(ms));
+        rows.push(row);
+    }
+    if rows.len() > 1 {
+        text.line("");
+        text.table(&rows);
     }
 }
 
@@ -239,6 +260,20 @@ impl Text {
     fn line(&mut self, line: &str) {
         self.out.push_str(line.trim_end());
         self.out.push('\n');
+    }
+
+    /// The first row is the head, and the first column stands at the left.
+    fn table(&mut self, rows: &[Vec<String>]) {
+        let columns = rows.first().map_or(0, Vec::len);
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for (index, row) in rows.iter().enumerate() {
+            let mut line = String::new();
+            for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
+                let _ = if column == 0 { write!(line, "  {cell:<width$}") } else { write!(line, "  {cell:>width$}") };
+            }
+            if index == 0 { self.coloured(&line, Colour::Dim) } else { self.line(&line) }
+        }
     }
 
     fn coloured(&mut self, line: &str, colour: Colour) {

@@ -117,7 +117,12 @@ pub(super) fn waterfall(record: &Record) -> Option<Waterfall> {
 /// The calls of one set alone; absent without a call that passed a mark.
 pub(super) fn timeline(record: &Record, set: &str) -> Option<Panel> {
     let calls = record.calls().filter(|(plan, _)| plan.set == set);
-    let calls: Vec<Drawn<'_>> = calls.filter_map(|(plan, call)| Drawn::new(plan, call)).collect();
+    let mut calls: Vec<Drawn<'_>> = calls.filter_map(|(plan, call)| Drawn::new(plan, call)).collect();
+    for drawn in &mut calls {
+        let failure = record.failures().iter().find(|failure| failure.what.call == drawn.plan.id);
+        drawn.failed_us = failure.map(|failure| failure.at_us);
+        drawn.end = drawn.end.max(drawn.failed_us.unwrap_or(0));
+    }
     let count = calls.len();
     let chosen = choose(calls, LEAST);
     (count > 0).then(|| panel(record, set, &chosen, count))
@@ -129,6 +134,8 @@ struct Drawn<'a> {
     call: &'a CallRecord,
     origin: u64,
     end: u64,
+    /// When it failed, where the stretch that ended so is drawn: it would leave no room for calls that went well.
+    failed_us: Option<u64>,
     note: &'static str,
 }
 
@@ -138,7 +145,7 @@ impl<'a> Drawn<'a> {
             marks.iter().filter(|(mark, _)| *mark <= Mark::FirstMedia && *mark != Mark::GatheringComplete)
         };
         let times = || shown(&call.offerer).chain(shown(&call.answerer)).map(|(_, at_us)| at_us);
-        Some(Self { plan, call, origin: times().min()?, end: times().max()?, note: "" })
+        Some(Self { plan, call, origin: times().min()?, end: times().max()?, failed_us: None, note: "" })
     }
 
     fn total_us(&self) -> u64 {
@@ -186,7 +193,7 @@ fn bar(record: &Record, drawn: &Drawn<'_>, role: Role, axis: Axis) -> Bar {
     let place = |at_us: u64| axis.position(at_us.saturating_sub(drawn.origin) as f64 / 1e3) * 1000.0;
     let mut drawing = Drawing::new(1000.0, 12.0);
     for stage in stages(role) {
-        if let (Some(from), Some(to)) = (marks.get(stage.from), marks.get(stage.to))
+        if let (Some(from), Some(to)) = (marks.get(stage.from), marks.get(stage.to).or(drawn.failed_us))
             && to > from
         {
             let took = number::value((to - from) as f64 / 1e3, Unit::Milliseconds);
@@ -203,7 +210,7 @@ fn bar(record: &Record, drawn: &Drawn<'_>, role: Role, axis: Axis) -> Bar {
     if let Some(open) = marks.get(Mark::DataChannelOpen) {
         drawing.vertical("channel", place(open));
     }
-    let last = stages(role).iter().filter_map(|stage| marks.get(stage.to)).max();
+    let last = stages(role).iter().filter_map(|stage| marks.get(stage.to)).chain(drawn.failed_us).max();
     let failed = record
         .failures()
         .iter()

@@ -27,10 +27,11 @@ use crate::peer::browser::{BrowserInfo, BrowserPool, Unavailable};
 use crate::peer::network::{IceServers, PeerHost, PeerNetwork};
 use crate::plan::{CallPlan, Plan};
 use crate::record::{
-    EventKind, Health, Interval, Outcome, Record, Recorder, RunDirectory, RunStarted, Skip, WriteError, Writer,
+    EventKind, Health, Interval, Outcome, Record, Recorder, RunDirectory, RunStarted, Skip, Warning, WriteError, Writer,
 };
 use crate::signaling::{Endpoint, Identity, Limits, Server, ServerConfig};
 use call::{Stage, Surroundings};
+pub use network::PeerPackets;
 use network::{Network, StartError};
 use traffic::Traffic;
 
@@ -59,6 +60,8 @@ pub struct Finished {
     pub record: Record,
     /// Where it is.
     pub directory: RunDirectory,
+    /// What the modelled networks kept of the packets of the peers, if there were any.
+    pub packets: Option<PeerPackets>,
 }
 
 /// Why a run did not begin.
@@ -97,16 +100,19 @@ pub async fn run(plan: Plan, options: Options) -> Result<Finished, RunError> {
             Err("the record cannot be written".to_owned())
         }
     };
-    let outcome = match (interrupt.caught(), outcome) {
-        (Some(signal), _) => Outcome::Interrupted { signal: signal.to_owned() },
-        (None, Ok(())) => Outcome::Completed,
-        (None, Err(message)) => Outcome::Error { message },
+    let (outcome, packets) = match (interrupt.caught(), outcome) {
+        (Some(signal), ended) => (Outcome::Interrupted { signal: signal.to_owned() }, ended.ok().flatten()),
+        (None, Ok(packets)) => (Outcome::Completed, packets),
+        (None, Err(message)) => (Outcome::Error { message }, None),
     };
+    if let Some(packets) = &packets {
+        tell_of_packets(&recorder, packets);
+    }
     recorder.record(EventKind::RunEnded { outcome });
     drop(recorder);
     let written = tokio::task::spawn_blocking(|| writer.finish()).await;
     let record = written.map(|written| written.record).unwrap_or_default();
-    Ok(Finished { record, directory })
+    Ok(Finished { record, directory, packets })
 }
 
 async fn perform(
@@ -115,7 +121,7 @@ async fn perform(
     directory: &RunDirectory,
     cancel: CancellationToken,
     announce: Box<dyn FnOnce(&Path, &Endpoint) + Send>,
-) -> Result<(), String> {
+) -> Result<Option<PeerPackets>, String> {
     let (server, endpoint) = signaling(&plan, directory).await?;
     announce(directory.path(), &endpoint);
     let mut health = Health::start();
@@ -131,7 +137,7 @@ async fn perform(
                 let calls = u32::try_from(plan.calls.len()).unwrap_or(u32::MAX);
                 let skip = Skip { what: "every call".into(), reason, remedy, optional: false, calls };
                 recorder.record(EventKind::Skipped(skip));
-                return Ok(());
+                return Ok(None);
             }
         },
     };
@@ -181,10 +187,25 @@ async fn perform(
     broke.map_or(ended, Err)
 }
 
-async fn end_network(network: Option<Network>, directory: &RunDirectory, recorder: &Recorder) -> Result<(), String> {
+/// What the record says of the packets that are not in it.
+fn tell_of_packets(recorder: &Recorder, packets: &PeerPackets) {
+    recorder.record(EventKind::PacketsKept { per_host: packets.per_host() });
+    if packets.uncaptured() > 0 {
+        recorder.record(EventKind::Warning(Warning {
+            text: format!("network.pcap ends early: {} packets more were not captured", packets.uncaptured()),
+            advice: "capture a shorter run, or one with fewer calls".into(),
+        }));
+    }
+}
+
+async fn end_network(
+    network: Option<Network>,
+    directory: &RunDirectory,
+    recorder: &Recorder,
+) -> Result<Option<PeerPackets>, String> {
     match network {
-        Some(network) => network.stop(directory, recorder).await,
-        None => Ok(()),
+        Some(network) => network.stop(directory, recorder).await.map(Some),
+        None => Ok(None),
     }
 }
 

@@ -151,7 +151,5 @@ impl std::fmt::Display for Taken {
 }
 
 fn transport(path: &Path) -> Option<RelayTransport> {
-    [RelayTransport::Udp, RelayTransport::Tcp, RelayTransport::Tls]
-        .into_iter()
-        .find(|transport| Some(transport.name()) == path.relay_protocol.as_deref())
+    path.relay_protocol.as_deref().and_then(RelayTransport::from_name)
 }

@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::place::{Datagrams, Listener, Place, Stream};
-use crate::net::{Captured, Counters, HostId, Packet, SiteId, Transport, UnreachableReason, World};
+use crate::net::{Counters, HostId, Packet, SiteId, Transport, UnreachableReason, World};
 use stack::Stack;
 pub use tcp::{TcpListener, TcpStream};
 use udp::Inbox;
@@ -65,10 +65,9 @@ impl InProcessLab {
         self.core.lock().world.counters(site).clone()
     }
 
-    /// What the model saw since the last call, if it captures.
-    pub fn captured(&self) -> Vec<Captured> {
-        let mut state = self.core.lock();
-        std::iter::from_fn(|| state.world.poll_capture()).collect()
+    /// Lets `work` look at the model.
+    pub fn with_world<T>(&self, work: impl FnOnce(&mut World) -> T) -> T {
+        work(&mut self.core.lock().world)
     }
 }
 
@@ -236,8 +235,13 @@ impl State {
                 self.stack(host).receive(&packet);
                 true
             }
-            // An unconnected UDP socket hears nothing of ICMP errors, as in every system.
-            Transport::Unreachable(error) => self.stacks.get_mut(&host).is_some_and(|stack| stack.refuse(error)),
+            Transport::Unreachable(error) => {
+                // An unconnected UDP socket hears of ICMP errors only if it asks for them, as in every system.
+                if let Some(inbox) = self.udp.get(&(host, error.source)) {
+                    inbox.refuse(error);
+                }
+                self.stacks.get_mut(&host).is_some_and(|stack| stack.refuse(error))
+            }
         }
     }
 }

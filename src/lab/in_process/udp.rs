@@ -10,10 +10,13 @@ use bytes::Bytes;
 
 use super::Core;
 use crate::lab::place::Datagrams;
-use crate::net::{HostId, Packet};
+use crate::net::{HostId, Packet, Protocol, Unreachable, UnreachableReason};
 
 /// Bytes that wait to be read at most, as a kernel's receive buffer of the size that native peers ask for.
 const CAPACITY: usize = 4 << 20;
+
+/// ICMP errors that wait to be taken at most.
+const ERRORS: usize = 64;
 
 /// A UDP socket. Its port is free again once it is dropped.
 #[derive(Debug)]
@@ -47,6 +50,12 @@ impl UdpPort {
                 state.world.handle_input(now, self.host, Packet::udp(self.local, to, payload));
             }
         });
+    }
+
+    /// The next ICMP error about what the socket sent: to whom, and what is wrong. One that comes counts as something to
+    /// read.
+    pub fn take_error(&self) -> Option<(SocketAddr, UnreachableReason)> {
+        self.inbox.lock().errors.pop_front()
     }
 
     /// How many datagrams found the receive buffer full.
@@ -98,6 +107,7 @@ struct Waiting {
     datagrams: VecDeque<(SocketAddr, Bytes)>,
     bytes: usize,
     overflows: u64,
+    errors: VecDeque<(SocketAddr, UnreachableReason)>,
     reader: Option<Waker>,
 }
 
@@ -116,6 +126,17 @@ impl Inbox {
         waiting.datagrams.push_back((source, payload));
         if let Some(reader) = waiting.reader.take() {
             reader.wake();
+        }
+    }
+
+    /// An ICMP error about a datagram of the socket. Those that nobody takes are lost.
+    pub(super) fn refuse(&self, error: &Unreachable) {
+        let mut waiting = self.lock();
+        if error.protocol == Protocol::Udp && waiting.errors.len() < ERRORS {
+            waiting.errors.push_back((error.destination, error.reason));
+            if let Some(reader) = waiting.reader.take() {
+                reader.wake();
+            }
         }
     }
 

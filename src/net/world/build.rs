@@ -7,6 +7,7 @@ use super::{Host, HostId, INTERNET, NetError, Realm, Site, SiteId, Target, World
 use crate::net::counters::Counters;
 use crate::net::firewall::Firewall;
 use crate::net::hash::FastMap;
+use crate::net::kept::Kept;
 use crate::net::layer::{Layer, Router};
 use crate::net::link::Link;
 use crate::net::nat::{Naive, Nat};
@@ -48,6 +49,7 @@ impl World {
             flights: Flights::default(),
             output: std::collections::VecDeque::new(),
             captured: None,
+            kept_per_host: 0,
             handed_out: [0, 0],
         }
     }
@@ -226,7 +228,7 @@ impl World {
         for (realm, address, target) in routes {
             self.realms[realm].routes.insert(address, target);
         }
-        self.hosts.push(Host { realm, addresses: addresses.to_vec() });
+        self.hosts.push(Host { realm, addresses: addresses.to_vec(), kept: Kept::default() });
         HostId((self.hosts.len() - 1) as u32)
     }
 

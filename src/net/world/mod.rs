@@ -14,6 +14,7 @@ use std::time::Instant;
 use super::capture::{Boundary, Captured};
 use super::counters::Counters;
 use super::hash::FastMap;
+use super::kept::{Kept, KeptPacket};
 use super::layer::Layer;
 use super::link::Link;
 use super::packet::Packet;
@@ -47,7 +48,9 @@ pub struct World {
     flights: Flights,
     output: VecDeque<(HostId, Packet)>,
     /// Absent unless enabled.
-    captured: Option<VecDeque<Captured>>,
+    captured: Option<Capture>,
+    /// How many packets are kept of each host.
+    kept_per_host: usize,
     /// How many public and how many carrier-grade addresses were handed out.
     handed_out: [u32; 2],
 }
@@ -58,9 +61,18 @@ impl std::fmt::Debug for World {
     }
 }
 
+/// Packets that wait to be polled.
+#[derive(Default)]
+struct Capture {
+    packets: VecDeque<Captured>,
+    bytes: usize,
+    missed: u64,
+}
+
 struct Host {
     realm: usize,
     addresses: Vec<IpAddr>,
+    kept: Kept,
 }
 
 /// A site or a carrier: a network that is joined to an outer one.
@@ -98,6 +110,9 @@ enum Target {
 
 const INTERNET: usize = 0;
 
+/// Bytes of captured packets that wait to be polled at most.
+const CAPTURED: usize = 256 << 20;
+
 impl World {
     /// A packet that a host sends.
     pub fn handle_input(&mut self, now: Instant, from: HostId, packet: Packet) {
@@ -126,12 +141,31 @@ impl World {
 
     /// A packet that passed a boundary, if [`enable_capture`](Self::enable_capture) was called.
     pub fn poll_capture(&mut self) -> Option<Captured> {
-        self.captured.as_mut()?.pop_front()
+        let captured = self.captured.as_mut()?;
+        let next = captured.packets.pop_front()?;
+        captured.bytes -= next.packet.ip_length();
+        Some(next)
     }
 
-    /// Keeps every packet at every boundary from now on, for [`poll_capture`](Self::poll_capture).
+    /// Keeps every packet at every boundary from now on, for [`poll_capture`](Self::poll_capture), as long as those that
+    /// wait there have less than 256 MiB.
     pub fn enable_capture(&mut self) {
         self.captured.get_or_insert_default();
+    }
+
+    /// How many packets were not captured, since too many waited.
+    pub fn uncaptured(&self) -> u64 {
+        self.captured.as_ref().map_or(0, |captured| captured.missed)
+    }
+
+    /// Keeps this many packets of each host from now on, cut short: as many of the first as of the last.
+    pub fn keep_packets(&mut self, per_host: usize) {
+        self.kept_per_host = per_host;
+    }
+
+    /// Takes what was kept of a host's packets, in the order of time.
+    pub fn take_kept_packets(&mut self, host: HostId) -> Vec<KeptPacket> {
+        std::mem::take(&mut self.hosts[host.0 as usize].kept).into_packets()
     }
 
     /// What became of the packets of a site or a carrier.
@@ -154,9 +188,20 @@ impl World {
         &self.sites[site.0 as usize].name
     }
 
-    fn capture(&mut self, at: Instant, boundary: Boundary, packet: &Packet) {
-        if let Some(captured) = &mut self.captured {
-            captured.push_back(Captured { at, boundary, packet: packet.clone() });
+    fn keep(&mut self, at: Instant, host: HostId, packet: &Packet) {
+        if self.kept_per_host > 0 {
+            self.hosts[host.0 as usize].kept.pass(at, packet, self.kept_per_host);
         }
+    }
+
+    fn capture(&mut self, at: Instant, boundary: Boundary, packet: &Packet) {
+        let Some(captured) = &mut self.captured else { return };
+        let length = packet.ip_length();
+        if captured.bytes + length > CAPTURED {
+            captured.missed += 1;
+            return;
+        }
+        captured.bytes += length;
+        captured.packets.push_back(Captured { at, boundary, packet: packet.clone() });
     }
 }

@@ -33,6 +33,7 @@ impl World {
             return;
         }
         self.capture(now, self.boundary(realm), &packet);
+        self.keep(now, from, &packet);
         self.route(now, realm, packet, Origin::Host(from));
     }
 
@@ -191,6 +192,7 @@ impl World {
 
     fn deliver(&mut self, now: Instant, realm: usize, to: HostId, packet: Packet) {
         self.capture(now, self.boundary(realm), &packet);
+        self.keep(now, to, &packet);
         self.output.push_back((to, packet));
     }
 

@@ -13,6 +13,7 @@ mod page;
 mod peer;
 mod pool;
 mod report;
+mod search;
 mod session;
 mod stats;
 mod verify;

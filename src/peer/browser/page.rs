@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::search::Heard;
 use crate::peer::PeerContext;
 use crate::plan::{BrowserSource, Engine, GroupPlan, IceTransportPolicy, Role};
 use crate::record::{Mark, MediaKind, Phase};
@@ -17,6 +18,8 @@ pub(super) struct Polled {
     pub(super) marks: Vec<(Mark, f64)>,
     /// What is worth knowing, since the last time.
     pub(super) warnings: Vec<String>,
+    /// What was heard of STUN and TURN servers, since the last time.
+    pub(super) heard: Vec<Heard>,
     /// What went wrong.
     pub(super) error: Option<Problem>,
     /// The steps that are done.

@@ -12,10 +12,11 @@ use super::clock::Clock;
 use super::page::{self, Data, Polled, Reading, Step};
 use super::pool::Browser;
 use super::report;
+use super::search::{self, Heard};
 use super::session::{SessionError, Tab};
 use super::stats::Stats;
 use crate::peer::{Peer, PeerContext, Sent, Snapshot};
-use crate::record::{Failure, Mark, Metric, Phase};
+use crate::record::{Failure, Mark, Metric, PathSearch, Phase};
 
 /// How often the page is asked whether it is done. Its instants are its own, so that this adds nothing to them.
 const POLL: Duration = Duration::from_millis(30);
@@ -25,6 +26,8 @@ const CLOCK_PROBES: u32 = 8;
 const CLOCK_TOLERANCE: Duration = Duration::from_millis(5);
 /// How long hanging up may take.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(3);
+/// How long reading the statistics of a call that failed may take.
+const SEARCH_DEADLINE: Duration = Duration::from_secs(1);
 /// How long what is under way may take to arrive after the senders have stopped.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -43,6 +46,8 @@ pub(super) struct BrowserPeer {
     pub(super) latest: Stats,
     first: Option<Stats>,
     pub(super) data: Data,
+    /// What the page heard of its servers.
+    heard: Vec<Heard>,
 }
 
 /// Instants that reports count from, in milliseconds of the page's clock.
@@ -72,6 +77,7 @@ impl BrowserPeer {
             latest: Stats::default(),
             first: None,
             data: Data::default(),
+            heard: Vec::new(),
         };
         let uncertainty = peer.clock.uncertainty();
         if uncertainty > CLOCK_TOLERANCE {
@@ -127,6 +133,7 @@ impl BrowserPeer {
         for text in polled.warnings {
             recorder.warning(format!("{}: {text}", recorder.peer()), "see the raw statistics of the peer");
         }
+        self.heard.extend(polled.heard);
         for latency in polled.latencies {
             recorder.sample(Metric::DataChannelLatencyMs, latency);
         }
@@ -163,6 +170,25 @@ impl BrowserPeer {
         let reading: Reading = self.call(function, Vec::new()).await?;
         self.data = reading.data;
         Ok(Stats(reading.stats))
+    }
+
+    /// Records how the path was looked for, if it was.
+    async fn record_search(&mut self) {
+        let recorder = self.context.recorder.clone();
+        let marks = recorder.marks();
+        if marks.get(Mark::SetLocalOffer).or_else(|| marks.get(Mark::SetLocalAnswer)).is_none() {
+            return;
+        }
+        // A call that failed on the way has no statistics yet.
+        if self.latest.0.is_empty()
+            && let Ok(Ok(stats)) = timeout(SEARCH_DEADLINE, self.read("stats")).await
+        {
+            self.latest = stats;
+        }
+        let micros = |at| recorder.micros(self.clock.instant(at));
+        let found = search::search(&self.context.network.ice.servers, &self.heard, &self.latest, micros);
+        let (peer, call) = (recorder.peer().to_owned(), recorder.call().to_owned());
+        recorder.search(PathSearch { peer, call, ..found });
     }
 
     /// Reads statistics until what was under way when the senders stopped has arrived.
@@ -245,6 +271,7 @@ impl Peer for BrowserPeer {
     }
 
     async fn leave(&mut self) {
+        self.record_search().await;
         let Some(tab) = self.tab.take() else { return };
         self.phase = Phase::Teardown;
         let left = match timeout(LEAVE_DEADLINE, tab.call("leave", Vec::new())).await {

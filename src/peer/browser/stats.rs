@@ -8,6 +8,13 @@ use crate::record::{Candidate, Path};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stats(pub(super) Vec<Value>);
 
+/// A candidate pair with its candidates.
+pub(super) struct Pair<'a> {
+    pub(super) stats: &'a Value,
+    pub(super) local: &'a Value,
+    pub(super) remote: &'a Value,
+}
+
 /// What happened between two readings.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Rates {
@@ -114,6 +121,14 @@ impl Stats {
     /// The MIME type of an RTP stream's codec.
     pub(super) fn codec(&self, stream: &Value) -> Option<&str> {
         self.by_id(&stream["codecId"])?["mimeType"].as_str()
+    }
+
+    /// Every candidate pair whose candidates are known.
+    pub(super) fn candidate_pairs(&self) -> impl Iterator<Item = Pair<'_>> {
+        self.of_type("candidate-pair").filter_map(|stats| {
+            let local = self.by_id(&stats["localCandidateId"])?;
+            Some(Pair { stats, local, remote: self.by_id(&stats["remoteCandidateId"])? })
+        })
     }
 
     fn selected_pair(&self) -> Option<&Value> {

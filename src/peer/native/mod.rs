@@ -12,6 +12,7 @@ mod modelled;
 mod negotiate;
 mod relays;
 mod runtime;
+mod search;
 mod state;
 mod stats;
 mod strangers;
@@ -172,12 +173,19 @@ impl Peer for NativePeer {
         let report = self.connection.get_stats(Instant::now(), StatsSelector::None).await;
         let raw = stats::to_w3c(&report, &self.relays);
         if let Some(path) = stats::path(&report, &self.context, &self.relays) {
-            if path.relay_protocol.is_some()
-                && let Some(time) = self.wire.time_to_fallback()
-            {
-                self.context.recorder.sample(Metric::TimeToFallbackMs, time.as_secs_f64() * 1e3);
+            let recorder = &self.context.recorder;
+            if path.relay_protocol.is_some() {
+                let search = search::search(recorder, &self.wire, &self.relays, &self.strangers);
+                for (metric, value) in [
+                    (Metric::TimeToFallbackMs, search.time_to_fallback_ms()),
+                    (Metric::FallbackNominationMs, search.time_to_nomination_ms(&recorder.marks())),
+                ] {
+                    if let Some(value) = value {
+                        recorder.sample(metric, value);
+                    }
+                }
             }
-            self.context.recorder.path(path);
+            recorder.path(path);
         }
         self.context.recorder.stats(raw);
         self.media.report(sent_by_other);
@@ -188,6 +196,9 @@ impl Peer for NativePeer {
         self.media.end();
         if let Some(task) = self.negotiation.take() {
             task.abort();
+            // Before closing, which would show as faults of servers.
+            let search = search::search(&self.context.recorder, &self.wire, &self.relays, &self.strangers);
+            self.context.recorder.search(search);
         }
         let close = async {
             if let Some(sender) = self.sender.take() {

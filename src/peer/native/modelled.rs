@@ -2,11 +2,13 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
+use super::wire::Wire;
 use crate::lab::in_process::{Host, UdpPort};
 use crate::lab::place::Datagrams;
 
@@ -15,13 +17,14 @@ use crate::lab::place::Datagrams;
 #[derive(Debug)]
 pub(super) struct ModelledSocket {
     port: UdpPort,
+    wire: Arc<Wire>,
     _address: std::net::UdpSocket,
 }
 
 impl ModelledSocket {
     /// The socket at the same address of the host.
-    pub(super) fn bind(host: &Host, address: std::net::UdpSocket) -> io::Result<Self> {
-        Ok(Self { port: host.bind_udp(address.local_addr()?)?, _address: address })
+    pub(super) fn bind(host: &Host, address: std::net::UdpSocket, wire: Arc<Wire>) -> io::Result<Self> {
+        Ok(Self { port: host.bind_udp(address.local_addr()?)?, wire, _address: address })
     }
 }
 
@@ -43,6 +46,10 @@ impl AsyncUdpSocket for ModelledSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        // The stack asks for no ICMP errors, as it would have to of a kernel: they are only noted.
+        while let Some((destination, reason)) = self.port.take_error() {
+            self.wire.unreachable(destination, reason);
+        }
         ready!(self.port.poll_readable(cx))?;
         let mut received = 0;
         for (buf, meta) in bufs.iter_mut().zip(meta) {

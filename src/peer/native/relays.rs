@@ -13,6 +13,7 @@ use rtc::peer_connection::transport::RTCIceServer;
 
 use crate::lab::place::{Place, Stream};
 use crate::peer::network::{IceServer, IceServers};
+use crate::record::RelayTried;
 use crate::turn::client::{ClientError, IceUrl, Scheme, Transport, Trust, UrlError, connect_stream, resolve};
 use crate::turn::message::{Class, Message, Method};
 
@@ -54,11 +55,19 @@ struct State {
     addresses: Vec<SocketAddr>,
     /// Why it cannot be reached.
     fault: Option<String>,
+    /// When the first of `fault` and `refused` was known.
+    lost: Option<Instant>,
     /// When Allocate was sent first.
     asked: Option<Instant>,
+    /// When the stream to it was there.
+    reached: Option<Instant>,
     answered: bool,
     /// When a relayed address was given.
     allocated: Option<Instant>,
+    /// When the first permission was asked for.
+    permission_asked: Option<Instant>,
+    /// When it was given.
+    permitted: Option<Instant>,
     /// Whether connectivity checks have crossed it.
     checked: bool,
     unauthorized: u32,
@@ -168,8 +177,11 @@ impl Relays {
     pub(super) async fn connect(&self, index: usize, from: IpAddr) -> Result<Box<dyn Stream>, String> {
         let Some(Relay { url, .. }) = self.relays.get(index) else { return Err("no such server".into()) };
         let connected = self.try_connect(url, from).await.map_err(|error| error.to_string());
-        if let Err(error) = &connected {
-            self.fail(index, error.clone());
+        match &connected {
+            Ok(_) => self.update_one(index, |state| {
+                state.reached.get_or_insert_with(Instant::now);
+            }),
+            Err(error) => self.fail(index, error.clone()),
         }
         connected
     }
@@ -209,33 +221,46 @@ impl Relays {
 
     /// A server cannot be used any more.
     pub(super) fn fail(&self, index: usize, fault: String) {
-        self.update_one(index, |state| state.fault = Some(fault));
+        self.update_one(index, |state| {
+            state.fault = Some(fault);
+            state.lost.get_or_insert_with(Instant::now);
+        });
     }
 
     /// Looks at a datagram that goes to a server.
     pub(super) fn sent(&self, destination: SocketAddr, datagram: &[u8]) {
         let Ok(message) = Message::parse(datagram) else { return };
-        if (message.class(), message.method()) == (Class::Request, Method::ALLOCATE) {
-            self.update_at(destination, |state| {
-                state.asked.get_or_insert_with(Instant::now);
-            });
+        if message.class() != Class::Request {
+            return;
         }
+        let method = message.method();
+        self.update_at(destination, |state| {
+            let slot = match method {
+                Method::ALLOCATE => &mut state.asked,
+                Method::CREATE_PERMISSION => &mut state.permission_asked,
+                _ => return,
+            };
+            slot.get_or_insert_with(Instant::now);
+        });
     }
 
     /// Looks at a datagram that comes from a server.
     pub(super) fn received(&self, source: SocketAddr, datagram: &[u8]) {
         let Ok(message) = Message::parse(datagram) else { return };
-        let method = message.method();
-        let allocated = (message.class(), method) == (Class::Success, Method::ALLOCATE);
-        let refused = message.class() == Class::Error
-            && matches!(method, Method::ALLOCATE | Method::CREATE_PERMISSION | Method::CHANNEL_BIND);
-        if !allocated && !refused {
+        let (class, method) = (message.class(), message.method());
+        let told = match class {
+            Class::Success => matches!(method, Method::ALLOCATE | Method::CREATE_PERMISSION),
+            Class::Error => matches!(method, Method::ALLOCATE | Method::CREATE_PERMISSION | Method::CHANNEL_BIND),
+            _ => false,
+        };
+        if !told {
             return;
         }
         self.update_at(source, |state| {
             state.answered = true;
-            if allocated {
-                state.allocated.get_or_insert_with(Instant::now);
+            if class == Class::Success {
+                let slot = if method == Method::ALLOCATE { &mut state.allocated } else { &mut state.permitted };
+                slot.get_or_insert_with(Instant::now);
                 return;
             }
             let Some((code, reason)) = message.error_code() else { return };
@@ -246,6 +271,7 @@ impl Relays {
             }
             let advice = if code == 401 { ": wrong user name or password, or expired" } else { "" };
             state.refused = Some(format!("{} is refused with {code} ({reason}){advice}", method.name()));
+            state.lost.get_or_insert_with(Instant::now);
         });
     }
 
@@ -265,6 +291,30 @@ impl Relays {
         self.relays.iter().zip(states).filter_map(fault).collect()
     }
 
+    /// The number of the server with this address.
+    pub(super) fn server_at(&self, address: SocketAddr) -> Option<usize> {
+        self.diverted(address).or_else(|| {
+            let states = self.states.lock().ok()?;
+            states.iter().position(|state| state.addresses.contains(&address))
+        })
+    }
+
+    /// What came of each server but the checks, its instants by `micros`.
+    pub(super) fn tried(&self, micros: impl Fn(Instant) -> u64) -> Vec<RelayTried> {
+        let states = self.states.lock().map(|states| states.clone()).unwrap_or_default();
+        let tried = |(relay, state): (&Relay, State)| RelayTried {
+            asked_us: state.asked.map(&micros),
+            reached_us: state.reached.map(&micros),
+            allocated_us: state.allocated.map(&micros),
+            permission_asked_us: state.permission_asked.map(&micros),
+            permitted_us: state.permitted.map(&micros),
+            fault: state.fault.or(state.refused),
+            fault_us: state.lost.map(&micros),
+            ..RelayTried::new(relay.url.to_string(), relay.url.transport.into())
+        };
+        self.relays.iter().zip(states).map(tried).collect()
+    }
+
     fn update(&self, mut change: impl FnMut(usize, &mut State)) {
         if let Ok(mut states) = self.states.lock() {
             states.iter_mut().enumerate().for_each(|(index, state)| change(index, state));
@@ -280,13 +330,8 @@ impl Relays {
     }
 
     fn update_at(&self, address: SocketAddr, change: impl FnOnce(&mut State)) {
-        if let Some(index) = self.diverted(address) {
-            return self.update_one(index, change);
-        }
-        if let Ok(mut states) = self.states.lock()
-            && let Some(state) = states.iter_mut().find(|state| state.addresses.contains(&address))
-        {
-            change(state);
+        if let Some(index) = self.server_at(address) {
+            self.update_one(index, change);
         }
     }
 }
@@ -332,6 +377,7 @@ fn bracketed(host: &str) -> String {
 mod tests {
     use super::*;
     use crate::lab::place::Machine;
+    use crate::net::oracle::RelayTransport;
     use crate::turn::message::{Builder, TransactionId};
 
     fn relays(urls: &[&str]) -> Result<Relays, String> {
@@ -371,6 +417,27 @@ mod tests {
         assert!(error.contains("stuns:a:5349") && error.contains("write stun:"), "{error}");
         let error = relays(&["turns:a?transport=udp"]).unwrap_err();
         assert!(error.contains("DTLS"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn each_step_with_a_server_is_noted_once() {
+        let relays = relays(&["turn:a:1", "turn:b?transport=tcp"]).unwrap();
+        let (udp, tcp) = ("192.0.2.1:1".parse().unwrap(), "240.0.0.2:3478".parse().unwrap());
+        relays.resolve("a:1", async |_| Ok(vec![udp])).await.unwrap();
+        for (request, answer) in [(0x03, 0x03), (0x08, 0x08)] {
+            relays.sent(udp, &[0x00, request]);
+            relays.received(udp, &[0x01, answer]);
+        }
+        relays.sent(tcp, &[0x00, 0x03]);
+        relays.fail(1, "refused".into());
+        let start = Instant::now();
+        let tried = relays.tried(|at| at.saturating_duration_since(start).as_micros() as u64);
+        let [a, b] = &tried[..] else { panic!("{tried:?}") };
+        let steps = [a.asked_us, a.allocated_us, a.permission_asked_us, a.permitted_us];
+        assert!(steps.iter().all(Option::is_some) && a.reached_us.is_none() && a.fault.is_none(), "{a:?}");
+        assert_eq!((b.transport, b.allocated_us, b.fault.as_deref()), (RelayTransport::Tcp, None, Some("refused")));
+        assert!(b.fault_us >= b.asked_us && b.fault_us.is_some());
+        assert_eq!((relays.server_at(udp), relays.server_at(tcp)), (Some(0), Some(1)));
     }
 
     #[tokio::test]

@@ -29,7 +29,7 @@ use super::divert::Diverter;
 use super::modelled::ModelledSocket;
 use super::relays::Relays;
 use super::strangers::Strangers;
-use super::wire::{Wire, is_dtls, is_relayed_check, unwrapped};
+use super::wire::{Way, Wire, is_dtls, is_relayed_check, unwrapped};
 #[cfg(target_os = "linux")]
 use crate::lab::kernel::HostHandle;
 use crate::peer::network::PeerHost;
@@ -74,7 +74,7 @@ impl Runtime for HarnessRuntime {
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let inner: Arc<dyn AsyncUdpSocket> = match &self.host {
-            PeerHost::Modelled(host) => Arc::new(ModelledSocket::bind(host, socket)?),
+            PeerHost::Modelled(host) => Arc::new(ModelledSocket::bind(host, socket, Arc::clone(&self.wire))?),
             // It is in the namespace that it was opened in.
             _ => kernel_socket(socket)?,
         };
@@ -192,11 +192,17 @@ impl ObservedSocket {
         }
     }
 
-    fn sent(&self, transmit: &Transmit<'_>) {
+    fn sent(&self, destination: SocketAddr, datagram: &[u8]) {
         if self.wire.is_connecting() {
-            self.relays.sent(transmit.destination, transmit.contents);
-            self.wire.sent(unwrapped(transmit.contents));
+            self.relays.sent(destination, datagram);
+            let payload = unwrapped(datagram);
+            self.wire.sent(payload, self.way(destination, payload.len() < datagram.len()));
         }
+    }
+
+    fn way(&self, address: SocketAddr, wrapped: bool) -> Way {
+        let server = wrapped.then(|| self.relays.server_at(address)).flatten();
+        server.map_or(Way::Direct(address), Way::Relay)
     }
 
     fn received(&self, source: SocketAddr, datagram: &[u8]) {
@@ -208,7 +214,7 @@ impl ObservedSocket {
         }
         if self.wire.is_connecting() {
             self.relays.received(source, datagram);
-            self.wire.received(payload, payload.len() < datagram.len());
+            self.wire.received(payload, self.way(source, payload.len() < datagram.len()));
             if is_dtls(payload) {
                 self.dtls_read.store(true, Ordering::Relaxed);
             }
@@ -244,15 +250,18 @@ impl AsyncUdpSocket for ObservedSocket {
                 let segment = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
                 let mut segments = transmit.contents.chunks(segment);
                 let sent = segments.try_for_each(|it| match self.may_cross(server, it) {
-                    true => self.diverter.send(server, transmit.destination, it),
+                    true => {
+                        self.sent(transmit.destination, it);
+                        self.diverter.send(server, transmit.destination, it)
+                    }
                     false => Ok(()),
                 });
-                Poll::Ready(sent.map(|()| transmit.contents.len()))
+                return Poll::Ready(sent.map(|()| transmit.contents.len()));
             }
             None => self.inner.poll_send(cx, transmit),
         };
         if let Poll::Ready(Ok(_)) = sent {
-            self.sent(transmit);
+            self.sent(transmit.destination, transmit.contents);
         }
         sent
     }

@@ -26,6 +26,8 @@ pub(super) struct Strangers {
 #[derive(Debug, Default)]
 struct State {
     introduced: HashSet<SocketAddr>,
+    /// Those of them that are relays of the other end.
+    relayed: HashSet<SocketAddr>,
     first_heard: HashMap<SocketAddr, Instant>,
 }
 
@@ -37,8 +39,17 @@ impl Strangers {
     /// Signaling tells of a candidate (RFC 8839, section 5.1).
     pub(super) fn introduce(&self, candidate: &str) {
         if let Some(address) = address(candidate) {
-            self.state.lock().unwrap_or_else(PoisonError::into_inner).introduced.insert(address);
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.introduced.insert(address);
+            if candidate.contains(" typ relay") {
+                state.relayed.insert(address);
+            }
         }
+    }
+
+    /// Whether signaling has told of a relay of the other end there.
+    pub(super) fn is_relay(&self, address: SocketAddr) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).relayed.contains(&address)
     }
 
     /// Signaling tells of the candidates in a description.
@@ -79,8 +90,9 @@ mod tests {
         let strangers = Strangers::new(Role::Offerer);
         let source: SocketAddr = "192.0.2.1:5000".parse().unwrap();
         assert!(!strangers.may_be_heard(source, &CHECK));
+        assert!(!strangers.is_relay(source));
         strangers.introduce("candidate:1 1 udp 41885439 192.0.2.1 5000 typ relay raddr 10.0.0.1 rport 9");
-        assert!(strangers.may_be_heard(source, &CHECK));
+        assert!(strangers.may_be_heard(source, &CHECK) && strangers.is_relay(source));
 
         let other: SocketAddr = "192.0.2.2:5000".parse().unwrap();
         assert!(!strangers.may_be_heard(other, &CHECK));

@@ -4,13 +4,49 @@
 //! The stack tells of a working pair only once it is nominated, and later than it happened; the datagrams tell it at
 //! once. Kinds of datagrams are told apart as RFC 7983 says.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::net::UnreachableReason;
 use crate::record::{Mark, PeerRecorder};
 use crate::turn::message::{Attribute, Class, Message, Method, TransactionId, parse_channel_data};
+
+/// Ways that are counted: a checklist has at most 100 pairs (RFC 8445, section 6.1.2.5).
+const WAYS: usize = 128;
+
+/// Where a datagram goes, or comes from.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Way {
+    /// This address.
+    Direct(SocketAddr),
+    /// A relay of the peer's own, by the number of its server.
+    Relay(usize),
+}
+
+/// What came of the checks that went one way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tried {
+    pub(super) sent: u64,
+    pub(super) answered: u64,
+    pub(super) received: u64,
+    pub(super) first: Option<Instant>,
+    pub(super) worked: Option<Instant>,
+}
+
+/// What the peer has tried.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Attempts {
+    pub(super) ways: BTreeMap<Way, Tried>,
+    /// What ICMP said of addresses.
+    pub(super) unreachable: BTreeMap<SocketAddr, UnreachableReason>,
+    /// When a STUN server was first asked for the outside address.
+    pub(super) stun_asked: Option<Instant>,
+    /// When one first answered.
+    pub(super) stun_answered: Option<Instant>,
+}
 
 /// Watches the datagrams of one peer until it is connected and media has arrived.
 #[derive(Debug)]
@@ -23,16 +59,23 @@ pub(super) struct Wire {
 
 #[derive(Debug, Default)]
 struct Checks {
-    /// Connectivity checks that we sent, and whether each nominates its pair.
-    sent: HashMap<TransactionId, bool>,
+    /// Connectivity checks that we sent: which way, and whether each nominates its pair.
+    sent: HashMap<TransactionId, (Way, bool)>,
+    /// Requests to STUN servers.
+    asked: Vec<TransactionId>,
     /// Checks of the other side that nominate their pair, until we have answered one with success.
     nominations: Vec<TransactionId>,
     connected: bool,
     nominated: bool,
-    /// When the first check was sent.
-    first: Option<Instant>,
-    /// How long after that the first pair with a relay of our own worked.
-    fallback: Option<Duration>,
+    attempts: Attempts,
+}
+
+impl Checks {
+    /// The tally of a way; absent beyond the number of ways that there can be.
+    fn tried(&mut self, way: Way) -> Option<&mut Tried> {
+        let ways = &mut self.attempts.ways;
+        (ways.len() < WAYS || ways.contains_key(&way)).then(|| ways.entry(way).or_default())
+    }
 }
 
 impl Wire {
@@ -53,12 +96,22 @@ impl Wire {
         }
     }
 
-    /// From the first check that was sent to the first pair that worked through a relay of the peer's own.
-    pub(super) fn time_to_fallback(&self) -> Option<Duration> {
-        self.checks.lock().ok()?.fallback
+    /// What was tried until now, or until the peer was connected.
+    pub(super) fn attempts(&self) -> Attempts {
+        self.checks.lock().map(|checks| checks.attempts.clone()).unwrap_or_default()
     }
 
-    pub(super) fn sent(&self, datagram: &[u8]) {
+    /// ICMP says that what was sent there does not arrive.
+    pub(super) fn unreachable(&self, destination: SocketAddr, reason: UnreachableReason) {
+        let Ok(mut checks) = self.checks.lock() else { return };
+        let known = &mut checks.attempts.unreachable;
+        if self.is_connecting() && known.len() < WAYS {
+            known.entry(destination).or_insert(reason);
+        }
+    }
+
+    /// A datagram went out this way.
+    pub(super) fn sent(&self, datagram: &[u8], way: Way) {
         if !self.is_connecting() {
             return;
         }
@@ -67,8 +120,15 @@ impl Wire {
         match message.class() {
             // Requests to a STUN server carry no USERNAME; connectivity checks do (RFC 8445, section 7.2.2).
             Class::Request if message.get(Attribute::USERNAME).is_some() => {
-                checks.first.get_or_insert_with(Instant::now);
-                checks.sent.insert(transaction, nominates(&message));
+                checks.sent.insert(transaction, (way, nominates(&message)));
+                if let Some(tried) = checks.tried(way) {
+                    tried.sent += 1;
+                    tried.first.get_or_insert_with(Instant::now);
+                }
+            }
+            Class::Request if checks.asked.len() < WAYS => {
+                checks.asked.push(transaction);
+                checks.attempts.stun_asked.get_or_insert_with(Instant::now);
             }
             Class::Success if !checks.nominated && checks.nominations.contains(&transaction) => {
                 checks.nominated = true;
@@ -78,8 +138,8 @@ impl Wire {
         }
     }
 
-    /// A datagram came in, `relayed` by a relay of the peer's own or not.
-    pub(super) fn received(&self, datagram: &[u8], relayed: bool) {
+    /// A datagram came in this way.
+    pub(super) fn received(&self, datagram: &[u8], way: Way) {
         if !self.is_connecting() {
             return;
         }
@@ -93,9 +153,13 @@ impl Wire {
         let Ok(mut checks) = self.checks.lock() else { return };
         match message.class() {
             Class::Success => {
-                let Some(nominates) = checks.sent.remove(&transaction) else { return };
-                if relayed && checks.fallback.is_none() {
-                    checks.fallback = checks.first.map(|first| first.elapsed());
+                if checks.asked.contains(&transaction) {
+                    checks.attempts.stun_answered.get_or_insert_with(Instant::now);
+                }
+                let Some((way, nominates)) = checks.sent.remove(&transaction) else { return };
+                if let Some(tried) = checks.tried(way) {
+                    tried.answered += 1;
+                    tried.worked.get_or_insert_with(Instant::now);
                 }
                 if !checks.connected {
                     checks.connected = true;
@@ -106,8 +170,13 @@ impl Wire {
                     self.recorder.mark(Mark::IceNominated);
                 }
             }
-            Class::Request if nominates(&message) && checks.nominations.len() < 64 => {
-                checks.nominations.push(transaction);
+            Class::Request => {
+                if let Some(tried) = checks.tried(way) {
+                    tried.received += 1;
+                }
+                if nominates(&message) && checks.nominations.len() < 64 {
+                    checks.nominations.push(transaction);
+                }
             }
             _ => {}
         }
@@ -157,6 +226,7 @@ mod tests {
     use crate::record::{EventKind, Recorder};
     use crate::turn::message::Builder;
 
+    const HERE: Way = Way::Direct(SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 9)));
     const REQUEST: Class = Class::Request;
     const SUCCESS: Class = Class::Success;
     const USERNAME: Attribute = Attribute::USERNAME;
@@ -185,10 +255,10 @@ mod tests {
     #[test]
     fn the_controlling_end_sees_a_working_pair_and_then_its_nomination() {
         let marks = marks_of(|wire| {
-            wire.sent(&stun(REQUEST, 1, &[USERNAME]));
-            wire.received(&stun(SUCCESS, 1, &[]), false);
-            wire.sent(&stun(REQUEST, 2, &[USERNAME, USE_CANDIDATE]));
-            wire.received(&stun(SUCCESS, 2, &[]), false);
+            wire.sent(&stun(REQUEST, 1, &[USERNAME]), HERE);
+            wire.received(&stun(SUCCESS, 1, &[]), HERE);
+            wire.sent(&stun(REQUEST, 2, &[USERNAME, USE_CANDIDATE]), HERE);
+            wire.received(&stun(SUCCESS, 2, &[]), HERE);
         });
         assert_eq!(marks, [Mark::IceConnected, Mark::IceNominated]);
     }
@@ -196,8 +266,8 @@ mod tests {
     #[test]
     fn the_controlled_end_is_nominated_when_it_answers_the_nomination() {
         let marks = marks_of(|wire| {
-            wire.received(&stun(REQUEST, 7, &[USERNAME, USE_CANDIDATE]), false);
-            wire.sent(&stun(SUCCESS, 7, &[]));
+            wire.received(&stun(REQUEST, 7, &[USERNAME, USE_CANDIDATE]), HERE);
+            wire.sent(&stun(SUCCESS, 7, &[]), HERE);
         });
         assert_eq!(marks, [Mark::IceNominated]);
     }
@@ -205,9 +275,11 @@ mod tests {
     #[test]
     fn a_stun_server_is_not_a_working_pair() {
         let marks = marks_of(|wire| {
-            wire.sent(&stun(REQUEST, 1, &[]));
-            wire.received(&stun(SUCCESS, 1, &[]), false);
-            wire.received(&stun(SUCCESS, 9, &[]), false);
+            wire.sent(&stun(REQUEST, 1, &[]), HERE);
+            wire.received(&stun(SUCCESS, 1, &[]), HERE);
+            wire.received(&stun(SUCCESS, 9, &[]), HERE);
+            let attempts = wire.attempts();
+            assert!(attempts.stun_asked.is_some() && attempts.stun_answered.is_some() && attempts.ways.is_empty());
         });
         assert_eq!(marks, []);
     }
@@ -215,9 +287,9 @@ mod tests {
     #[test]
     fn rtcp_is_not_rtp_and_only_the_first_packet_counts() {
         let marks = marks_of(|wire| {
-            wire.received(&[0x80, 200, 0, 0], false);
-            wire.received(&[0x80, 0x80 | 96, 0, 0], false);
-            wire.received(&[0x80, 96, 0, 1], false);
+            wire.received(&[0x80, 200, 0, 0], HERE);
+            wire.received(&[0x80, 0x80 | 96, 0, 0], HERE);
+            wire.received(&[0x80, 96, 0, 1], HERE);
         });
         assert_eq!(marks, [Mark::FirstRtp]);
     }
@@ -239,13 +311,18 @@ mod tests {
     }
 
     #[test]
-    fn the_time_to_fallback_counts_pairs_through_a_relay_only() {
+    fn each_way_has_its_own_tally() {
         let wire = Wire::new(Recorder::new().0.for_peer("a", "c"));
-        wire.sent(&stun(REQUEST, 1, &[USERNAME]));
-        wire.sent(&stun(REQUEST, 2, &[USERNAME]));
-        wire.received(&stun(SUCCESS, 1, &[]), false);
-        assert_eq!(wire.time_to_fallback(), None);
-        wire.received(&stun(SUCCESS, 2, &[]), true);
-        assert!(wire.time_to_fallback().is_some());
+        let way = Way::Relay(2);
+        wire.sent(&stun(REQUEST, 1, &[USERNAME]), HERE);
+        wire.sent(&stun(REQUEST, 2, &[USERNAME]), way);
+        wire.sent(&stun(REQUEST, 3, &[USERNAME]), way);
+        wire.received(&stun(REQUEST, 9, &[USERNAME]), HERE);
+        wire.received(&stun(SUCCESS, 3, &[]), way);
+        let ways = wire.attempts().ways;
+        let (direct, relayed) = (ways[&HERE], ways[&way]);
+        assert_eq!((direct.sent, direct.answered, direct.received), (1, 0, 1));
+        assert_eq!((relayed.sent, relayed.answered, relayed.received), (2, 1, 0));
+        assert!(direct.first <= relayed.first && relayed.worked.is_some() && direct.worked.is_none());
     }
 }

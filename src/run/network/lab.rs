@@ -1,12 +1,13 @@
 //! The drivers of the networks: what sets the model going, and gives the hosts in which sockets are opened.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use super::StartError;
 use super::model::{Model, SERVER, SIGNALING};
 use crate::lab::in_process::InProcessLab;
-use crate::net::{Captured, World};
+use crate::net::{Captured, HostId, KeptPacket, World};
 use crate::peer::network::PeerHost;
 use crate::plan::NetworkDriver;
 use crate::record::LabCheck;
@@ -27,10 +28,13 @@ pub(super) enum Lab {
 }
 
 /// What is left of a model that has stopped.
-#[derive(Default)]
 pub(super) struct Ended {
     /// What crossed it, if it was asked to capture.
     pub(super) captured: Vec<Captured>,
+    /// How many packets were not captured, since too many had been.
+    pub(super) uncaptured: u64,
+    /// What was kept of the packets of hosts that were asked for.
+    pub(super) kept: BTreeMap<String, Vec<KeptPacket>>,
     /// Whether the driver did its part.
     pub(super) checks: Vec<LabCheck>,
 }
@@ -66,21 +70,31 @@ impl Lab {
         }
     }
 
-    /// Ends it.
+    /// Ends it, and takes what was kept of the packets of these hosts.
     ///
     /// # Errors
     ///
     /// It had broken off before.
-    pub(super) async fn stop(self) -> Result<Ended, String> {
+    pub(super) async fn stop(self, hosts: BTreeMap<String, HostId>) -> Result<Ended, String> {
         match self {
-            Self::InProcess(lab) => Ok(Ended { captured: lab.captured(), checks: Vec::new() }),
+            Self::InProcess(lab) => Ok(lab.with_world(|world| Ended::of(world, hosts, Vec::new()))),
             #[cfg(target_os = "linux")]
             Self::Kernel(lab) => {
                 let stopped = tokio::task::spawn_blocking(|| lab.stop()).await.map_err(|error| error.to_string())?;
                 let kernel::LabReport { mut world, driver } = stopped.map_err(|error| error.to_string())?;
-                let captured = std::iter::from_fn(|| world.poll_capture()).collect();
-                Ok(Ended { captured, checks: lost(&driver).into() })
+                Ok(Ended::of(&mut world, hosts, lost(&driver).into()))
             }
+        }
+    }
+}
+
+impl Ended {
+    fn of(world: &mut World, hosts: BTreeMap<String, HostId>, checks: Vec<LabCheck>) -> Self {
+        Self {
+            captured: std::iter::from_fn(|| world.poll_capture()).collect(),
+            uncaptured: world.uncaptured(),
+            kept: hosts.into_iter().map(|(name, host)| (name, world.take_kept_packets(host))).collect(),
+            checks,
         }
     }
 }

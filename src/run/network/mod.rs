@@ -1,6 +1,7 @@
 //! The networks of a run while it lasts: the model with hosts for the peers, the STUN and TURN server on its internet,
 //! and the look at all of it from inside, without which there is no verdict.
 
+mod capture;
 mod coturn;
 mod lab;
 mod model;
@@ -13,10 +14,12 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::lab::pcap;
+use crate::net::HostId;
 use crate::peer::network::{PeerHost, PeerNetwork};
 use crate::plan::{Engine, NetworkDriver, NetworkPlan, Plan};
 use crate::record::{EventKind, LabCheck, Recorder, RunDirectory};
 use crate::signaling::{Endpoint, Server};
+pub use capture::PeerPackets;
 use lab::Lab;
 use model::{Model, SIGNALING, SIGNALING_PORT};
 use turn::{Servers, TurnServer};
@@ -51,6 +54,10 @@ pub(super) struct Network {
     turn: Option<TurnServer>,
     /// The start, as both clocks tell it.
     clock: (Instant, SystemTime),
+    /// The hosts of peers in the model, by the peers' ids.
+    hosts_of_peers: BTreeMap<String, HostId>,
+    /// How many packets are kept of each peer.
+    per_host: usize,
 }
 
 impl Network {
@@ -70,6 +77,9 @@ impl Network {
         if network.capture {
             model.world.enable_capture();
         }
+        let per_host = capture::per_host(model.peers.len());
+        model.world.keep_packets(per_host);
+        let hosts_of_peers = model.peers.iter().map(|(peer, number)| (peer.clone(), model.hosts[*number].id)).collect();
         let clock = (Instant::now(), SystemTime::now());
         let world = std::mem::replace(&mut model.world, crate::net::World::new(0));
         let (lab, hosts) = Lab::start(network.driver, world, &model).await?;
@@ -106,6 +116,8 @@ impl Network {
             probes: model.probes.iter().map(|number| hosts[*number].clone()).collect(),
             turn,
             clock,
+            hosts_of_peers,
+            per_host,
         })
     }
 
@@ -120,23 +132,24 @@ impl Network {
         selfcheck::check(&self.plan, &self.probes, turn.stun()).await
     }
 
-    /// Ends the networks, and records whether the driver did its part. What the model saw goes to `network.pcap` if the
-    /// plan asks for it.
-    pub(super) async fn stop(self, directory: &RunDirectory, recorder: &Recorder) -> Result<(), String> {
+    /// Ends the networks, records whether the driver did its part, and returns what was kept of the packets of the peers.
+    /// What the model saw goes to `network.pcap` if the plan asks for it.
+    pub(super) async fn stop(self, directory: &RunDirectory, recorder: &Recorder) -> Result<PeerPackets, String> {
         if let Some(turn) = self.turn {
             turn.stop().await;
         }
         // The namespaces last as long as somebody has a hold on them.
         drop((self.peers, self.probes));
-        let ended = self.lab.stop().await?;
+        let ended = self.lab.stop(self.hosts_of_peers).await?;
         for check in ended.checks {
             recorder.record(EventKind::LabCheck(check));
         }
-        if !self.plan.capture {
-            return Ok(());
+        if self.plan.capture {
+            let bytes = pcap(&ended.captured, self.clock);
+            directory.write("network.pcap", bytes).map_err(|error| error.to_string())?;
         }
-        let bytes = pcap(&ended.captured, self.clock);
-        directory.write("network.pcap", bytes).map_err(|error| error.to_string())
+        let (peers, uncaptured) = (ended.kept, ended.uncaptured);
+        Ok(PeerPackets { peers, clock: self.clock, per_host: self.per_host, uncaptured })
     }
 }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
+use crate::net::oracle::RelayTransport;
+
 /// Where a STUN or TURN server is, and how it is reached.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct IceUrl {
@@ -44,6 +46,16 @@ impl Transport {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
+        }
+    }
+}
+
+impl From<Transport> for RelayTransport {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Udp => Self::Udp,
+            Transport::Tcp => Self::Tcp,
+            Transport::Tls => Self::Tls,
         }
     }
 }

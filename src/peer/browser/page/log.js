@@ -4,6 +4,7 @@ export class Log {
   #seen = new Set();
   #marks = [];
   #warnings = [];
+  #heard = [];
   #error = null;
   #reached = new Set();
   #phase = 'start';
@@ -38,6 +39,11 @@ export class Log {
     if (this.#warnings.length < 20) this.#warnings.push(text);
   }
 
+  // What became of a STUN or TURN server: a relayed candidate, or an error.
+  hear(heard) {
+    if (this.#heard.length < 20) this.#heard.push({ at: performance.now(), ...heard });
+  }
+
   // Only the first failure counts: the others follow from it.
   fail(reason, phase = this.#phase) {
     this.#error ??= { phase, reason };
@@ -46,11 +52,14 @@ export class Log {
   drain() {
     const marks = this.#marks;
     const warnings = this.#warnings;
+    const heard = this.#heard;
     this.#marks = [];
     this.#warnings = [];
+    this.#heard = [];
     return {
       marks,
       warnings,
+      heard,
       error: this.#error,
       reached: [...this.#reached],
       phase: this.#phase,

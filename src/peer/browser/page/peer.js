@@ -275,9 +275,15 @@ class Peer {
     pc.onicecandidate = ({ candidate }) => {
       if (candidate?.candidate === '') return;
       if (['host', 'srflx', 'relay'].includes(candidate?.type)) log.mark(`first_${candidate.type}`);
+      if (candidate?.type === 'relay') {
+        log.hear({ url: candidate.url ?? null, relay_protocol: candidate.relayProtocol ?? null, error: null });
+      }
       this.#sendCandidate(candidate && candidate.toJSON());
     };
-    pc.onicecandidateerror = ({ url, errorCode, errorText }) => log.warn(`${url}: ${errorCode} ${errorText}`);
+    pc.onicecandidateerror = ({ url, errorCode, errorText }) => {
+      log.hear({ url, relay_protocol: null, error: `${errorCode} ${errorText}` });
+      log.warn(`${url}: ${errorCode} ${errorText}`);
+    };
     pc.onicegatheringstatechange = () => {
       if (pc.iceGatheringState === 'gathering') log.mark('gathering_started');
       if (pc.iceGatheringState === 'complete') log.mark('gathering_complete');
