@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
+use harness::turn::message::{Builder, Class, Method, TransactionId};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
@@ -74,7 +75,9 @@ impl Coturn {
 
     fn wait(&self) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while [self.port, self.tls_port].iter().any(|port| TcpStream::connect(("127.0.0.1", *port)).is_err()) {
+        let listens = |port: &u16| TcpStream::connect(("127.0.0.1", *port)).is_ok();
+        // The TCP ports are open before the UDP port is.
+        while ![self.port, self.tls_port].iter().all(listens) || !answers_over_udp(self.port) {
             let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
             assert!(Instant::now() < deadline, "coturn does not start:\n{log}");
             std::thread::sleep(Duration::from_millis(20));
@@ -104,6 +107,15 @@ impl Drop for Coturn {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether a STUN server answers on a port of this machine.
+fn answers_over_udp(port: u16) -> bool {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+    let request = Builder::new(Class::Request, Method::BINDING, TransactionId([7; 12])).finish();
+    let asked = socket.connect(("127.0.0.1", port)).and_then(|()| socket.send(&request));
+    asked.is_ok() && socket.recv(&mut [0; 512]).is_ok()
 }
 
 /// A port that is free for UDP and TCP.
