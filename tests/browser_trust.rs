@@ -2,7 +2,7 @@
 
 mod browser_support;
 
-use browser_support::{harness, media_with_echo, plan, server};
+use browser_support::{harness, media_with_echo, on_this_machine, plan, server};
 use harness::peer::browser::{BrowserPool, Unavailable};
 use harness::plan::Engine;
 
@@ -11,7 +11,7 @@ async fn the_pin_decides(engine: Engine) {
     let plan = plan(engine, engine, media_with_echo());
     let endpoint = server.endpoint();
     let pool = BrowserPool::new(harness());
-    for (group, answer) in pool.prepare(&plan, &endpoint).await {
+    for (group, answer) in pool.prepare(&plan, &|_| on_this_machine(&endpoint)).await {
         let info = answer.unwrap_or_else(|error| panic!("{group}: {error}; {}", error.remedy()));
         assert!(info.browser_version.contains('.'), "{info:?}");
     }
@@ -21,7 +21,7 @@ async fn the_pin_decides(engine: Engine) {
     let mut wrong = impostor.endpoint();
     (wrong.leaf_sha256, wrong.spki_sha256) = (endpoint.leaf_sha256, endpoint.spki_sha256);
     let pool = BrowserPool::new(harness());
-    for answer in pool.prepare(&plan, &wrong).await.into_values() {
+    for answer in pool.prepare(&plan, &|_| on_this_machine(&wrong)).await.into_values() {
         let error = answer.expect_err("a browser loaded the page of a server with the wrong certificate");
         assert!(matches!(error, Unavailable::Page { .. }), "{error}");
         let text = error.to_string().to_lowercase();

@@ -107,9 +107,15 @@ pub struct Call {
     pub started: Instant,
 }
 
+/// The place of peers outside of all modelled networks.
+pub fn on_this_machine(endpoint: &Endpoint) -> PeerNetwork {
+    PeerNetwork { host: PeerHost::Machine, ice: Arc::default(), signaling: Arc::new(endpoint.clone()) }
+}
+
 /// Makes both ends; panics with the remedy if a browser cannot be had.
 pub async fn create(pool: &BrowserPool, plan: &Plan, endpoint: &Endpoint) -> Call {
-    for (group, answer) in pool.prepare(plan, endpoint).await {
+    let network = on_this_machine(endpoint);
+    for (group, answer) in pool.prepare(plan, &|_| network.clone()).await {
         if let Err(error) = answer {
             panic!("{group}: {error}; {}", error.remedy());
         }
@@ -117,7 +123,6 @@ pub async fn create(pool: &BrowserPool, plan: &Plan, endpoint: &Endpoint) -> Cal
     let started = Instant::now();
     let (recorder, events) = Recorder::new();
     let plan = Arc::new(plan.clone());
-    let signaling = Arc::new(endpoint.clone());
     let context = |role| {
         let call = Arc::new(plan.calls[0].clone());
         let peer = match role {
@@ -128,8 +133,7 @@ pub async fn create(pool: &BrowserPool, plan: &Plan, endpoint: &Endpoint) -> Cal
             group: Arc::new(plan.group(&peer.group).unwrap().clone()),
             recorder: recorder.for_peer(&peer.id, &call.id),
             plan: plan.clone(),
-            signaling: signaling.clone(),
-            network: PeerNetwork { host: PeerHost::Machine, ice: Arc::default() },
+            network: network.clone(),
             call,
             role,
         }
