@@ -4,6 +4,7 @@
 mod coturn;
 mod lab;
 mod model;
+mod program;
 mod selfcheck;
 mod turn;
 
@@ -19,6 +20,7 @@ use crate::record::{EventKind, LabCheck, Recorder, RunDirectory};
 use crate::signaling::{Endpoint, Server};
 use lab::Lab;
 use model::{Model, SIGNALING, SIGNALING_PORT};
+use program::Programs;
 use turn::{Servers, TurnServer};
 
 /// Why there are no networks.
@@ -48,6 +50,9 @@ pub(super) struct Network {
     peers: BTreeMap<String, PeerNetwork>,
     /// One in each site, for looking at it, in the order of the plan.
     probes: Vec<PeerHost>,
+    /// Where the programs of the plan run, in its order.
+    places: Vec<PeerNetwork>,
+    programs: Programs,
     turn: Option<TurnServer>,
     /// The start, as both clocks tell it.
     clock: (Instant, SystemTime),
@@ -101,8 +106,15 @@ impl Network {
             let host = hosts[number].clone();
             (peer, PeerNetwork { host, ice: Arc::clone(ice), signaling: Arc::clone(signaling) })
         };
+        let for_program = |number: &usize| PeerNetwork {
+            host: hosts[*number].clone(),
+            ice: Arc::clone(&by_address),
+            signaling: Arc::clone(&inner),
+        };
         Ok(Self {
             lab,
+            places: model.programs.iter().map(for_program).collect(),
+            programs: Programs::default(),
             plan: network.clone(),
             peers: model.peers.into_iter().map(place).collect(),
             probes: model.probes.iter().map(|number| hosts[*number].clone()).collect(),
@@ -122,14 +134,32 @@ impl Network {
         selfcheck::check(&self.plan, &self.probes, turn.stun()).await
     }
 
+    /// Starts the programs of the plan, which run until the networks end.
+    ///
+    /// # Errors
+    ///
+    /// One that does not start.
+    pub(super) fn start_programs(
+        &mut self,
+        plan: &Plan,
+        directory: &RunDirectory,
+        recorder: &Recorder,
+    ) -> Result<(), StartError> {
+        for (program, place) in self.plan.programs.iter().zip(&self.places) {
+            self.programs.start(program, place, plan, directory, recorder)?;
+        }
+        Ok(())
+    }
+
     /// Ends the networks, and records whether the driver did its part. What the model saw goes to `network.pcap` if the
     /// plan asks for it.
     pub(super) async fn stop(self, directory: &RunDirectory, recorder: &Recorder) -> Result<(), String> {
+        self.programs.stop().await;
         if let Some(turn) = self.turn {
             turn.stop().await;
         }
         // The namespaces last as long as somebody has a hold on them.
-        drop((self.peers, self.probes));
+        drop((self.peers, self.probes, self.places));
         let ended = self.lab.stop().await?;
         for check in ended.checks {
             recorder.record(EventKind::LabCheck(check));

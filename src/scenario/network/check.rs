@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::convert::{Address, Fault};
-use super::{Network, Site, carrier_spec, site_spec};
+use super::{Network, Program, Site, carrier_spec, check_programs, site_spec};
 use crate::net::spec::Ipv4Prefix;
-use crate::plan::{NetworkDriver, TurnServer};
+use crate::plan::{Engine, NetworkDriver, TurnServer};
 use crate::scenario::check::identifier;
 use crate::scenario::error::suggest;
 use crate::scenario::format::{Peers, Scenario};
@@ -26,6 +26,9 @@ pub(in crate::scenario) fn check(scenario: &Scenario, report: &mut Report<'_>) {
     sites(network, report);
     carriers(network, report);
     turn(network, report);
+    let programs: Vec<_> = network.program.iter().map(Program::plan).collect();
+    let names: Vec<&str> = network.site.iter().map(|site| site.name.as_str()).collect();
+    check_programs(report, "network.program", &programs, network.driver, &names);
     if scenario.matrix.is_none() {
         peers(network, &scenario.peers, report);
     }
@@ -109,6 +112,7 @@ fn turn(network: &Network, report: &mut Report<'_>) {
 /// Without a matrix, every group says where it is.
 fn peers(network: &Network, peers: &[Peers], report: &mut Report<'_>) {
     let sites: Vec<&str> = network.site.iter().map(|site| site.name.as_str()).collect();
+    let programs: Vec<Option<&String>> = network.program.iter().map(|program| program.site.as_ref()).collect();
     for (index, group) in peers.iter().enumerate() {
         let path = format!("peers.{index}");
         match group.site.as_deref() {
@@ -122,16 +126,24 @@ fn peers(network: &Network, peers: &[Peers], report: &mut Report<'_>) {
             }
             Some(_) => {}
         }
-        if network.driver == NetworkDriver::InProcess && group.engine() != crate::plan::Engine::Native {
+        if network.driver == NetworkDriver::InProcess && group.engine() != Engine::Native {
             let help = "use driver = \"kernel\" in [network], or engine = \"native\"";
             let message = format!(
                 "`{}` is a program of its own, and only the kernel driver can put it behind a network",
                 group.engine().name()
             );
             report.wrong(&format!("{path}.engine"), message, help);
+        } else if group.engine() == Engine::External && !programs.contains(&group.site.as_ref()) {
+            let message = format!("nobody can be the client `{}`: no program is in its network", group.name());
+            let site = group.site.as_deref().unwrap_or("…");
+            let help = format!("add a [[network.program]] with site = \"{site}\"");
+            report.wrong(&format!("{path}.engine"), message, help);
         }
     }
-    let unused = |site: &Site| peers.iter().all(|group| group.site.as_ref() != Some(&site.name));
+    let unused = |site: &Site| {
+        let used = |place: Option<&String>| place == Some(&site.name);
+        !peers.iter().any(|group| used(group.site.as_ref())) && !programs.iter().any(|place| used(*place))
+    };
     for (index, site) in network.site.iter().enumerate().filter(|(_, site)| unused(site)) {
         let help = format!("put a group of peers into it with site = \"{}\", or remove it", site.name);
         report.wrong(&format!("network.site.{index}"), format!("nobody is in the network `{}`", site.name), help);
