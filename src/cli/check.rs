@@ -83,6 +83,10 @@ fn networks(text: &mut String, plan: &Plan) {
         |turn| format!("TURN over {}", turn.transports.iter().map(|way| way.name()).collect::<Vec<_>>().join(", ")),
     );
     line(text, "lab", &format!("{} networks, {driver} driver, {turn}", network.sites.len()));
+    for program in &network.programs {
+        let place = program.site.as_deref().map_or_else(|| "on the internet".to_owned(), |site| format!("in {site}"));
+        line(text, "runs", &format!("{} ({place}): {}", program.name, program.command.join(" ")));
+    }
     let mut cells: BTreeMap<&str, &CellPlan> = BTreeMap::new();
     for call in &plan.calls {
         if let Some(cell) = &call.cell {

@@ -3,7 +3,7 @@
 use super::matrix::{self, MatrixResult, matrix};
 use super::{Expectation, Gate, GateResult, GateVerdict, Judgement, Statistic, Verdict};
 use crate::plan::HealthLimits;
-use crate::record::{Distribution, Metric, Outcome, Record, Selection, Unit, reading};
+use crate::record::{Distribution, Metric, Outcome, ProgramEnd, Record, Selection, Unit, reading};
 
 /// Judges a run.
 ///
@@ -13,7 +13,8 @@ use crate::record::{Distribution, Metric, Outcome, Record, Selection, Unit, read
 /// 2. A record without a start or an end, or with the end "error", is an **error**.
 /// 3. A generator past one of its limits, or never looked at, a run without a call, and networks that are not what was
 ///    asked for, or were never checked, make the result **invalid**: what measures never blames the service for itself.
-/// 4. A failed call, a gate that its samples break, or a pair of networks without its path is a **fail**.
+/// 4. A failed call, a program of the scenario that fails, a gate that its samples break, or a pair of networks without
+///    its path is a **fail**.
 /// 5. Something required that was skipped makes the result **invalid**.
 /// 6. A gate without enough samples is a **fail**.
 /// 7. Everything else is a **pass**.
@@ -133,6 +134,7 @@ fn unlike_asked(record: &Record) -> Vec<String> {
 fn failed(record: &Record, gates: &[GateResult], matrix: Option<&MatrixResult>) -> Vec<String> {
     let broken = gates.iter().filter(|result| result.verdict == GateVerdict::Fail);
     let mut reasons: Vec<String> = matrix.map_or_else(Vec::new, matrix::failed);
+    reasons.extend(record.program_ends().iter().filter(|end| !end.ok).map(crashed));
     reasons.extend(broken.map(|result| format!("{} ({})", result.message, result.gate.place)));
     let unexcused: Vec<_> =
         record.failures().iter().filter(|failure| !is_gated(record, gates, &failure.what.call)).collect();
@@ -143,6 +145,13 @@ fn failed(record: &Record, gates: &[GateResult], matrix: Option<&MatrixResult>) 
         reasons.push(format!("{} {noun} failed, first: {}", calls.len(), first.what));
     }
     reasons
+}
+
+/// A program comes before the calls: it may be why they failed.
+fn crashed(end: &ProgramEnd) -> String {
+    let ProgramEnd { name, how, last_words, log, .. } = end;
+    let said = last_words.as_ref().map(|said| format!("; it said last: {said}")).unwrap_or_default();
+    format!("the program {name} {how}{said}; see {log}")
 }
 
 fn incomplete(record: &Record) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{MediaPlan, NetworkPlan, Plan};
 use crate::gate::Expectation;
-use crate::scenario::{Report, check_credential};
+use crate::scenario::{Report, check_credential, check_programs};
 
 /// Checks a plan of the right shape. One that a run wrote passes unless it was edited or moved to another machine.
 pub(crate) fn check(plan: &Plan, report: &mut Report<'_>) {
@@ -104,6 +104,8 @@ fn check_network(network: &NetworkPlan, report: &mut Report<'_>) {
             report.wrong(&format!("{path}.behind"), message, "name a carrier of the plan");
         }
     }
+    let sites: Vec<&str> = network.sites.iter().map(|site| site.name.as_str()).collect();
+    check_programs(report, "network.programs", &network.programs, network.driver, &sites);
 }
 
 fn check_media(media: &MediaPlan, path: &str, report: &mut Report<'_>) {

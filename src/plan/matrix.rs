@@ -8,7 +8,7 @@ use super::network::{CellPlan, CredentialFault, NetworkPlan, TurnPlan};
 use super::{CallPlan, NetworkDriver};
 use crate::net::oracle::{self, Expectation, Route};
 use crate::net::spec::Ipv4Prefix;
-use crate::scenario::{Address, Cell, Credential, Network, Scenario, Site, carrier_spec, site_spec, twin};
+use crate::scenario::{Address, Cell, Credential, Network, Program, Scenario, Site, carrier_spec, site_spec, twin};
 
 /// The networks that the scenario's peers are in.
 pub(super) fn network(scenario: &Scenario) -> Option<NetworkPlan> {
@@ -39,6 +39,7 @@ pub(super) fn network(scenario: &Scenario) -> Option<NetworkPlan> {
         turn,
         carriers: carriers.filter_map(|carrier| carrier_spec(carrier).ok()).collect(),
         sites,
+        programs: network.program.iter().map(Program::plan).collect(),
     })
 }
 
@@ -91,7 +92,7 @@ fn cell_plan(cell: &Cell, network: &NetworkPlan) -> CellPlan {
     CellPlan { first, second, engines, policy, expected: route, reason }
 }
 
-/// The sites that have peers, under the name that each has in the plan, and how many peers.
+/// The sites that have peers or programs, under the name that each has in the plan, and how many of them.
 fn populated<'a>(scenario: &Scenario, network: &'a Network) -> Vec<(String, &'a Site, u64)> {
     let mut peers: BTreeMap<String, u64> = BTreeMap::new();
     match &scenario.matrix {
@@ -107,6 +108,9 @@ fn populated<'a>(scenario: &Scenario, network: &'a Network) -> Vec<(String, &'a 
                 *peers.entry(group.site.clone().unwrap_or_default()).or_default() += group.count.unwrap_or(0) as u64;
             }
         }
+    }
+    for site in network.program.iter().filter_map(|program| program.site.clone()) {
+        *peers.entry(site).or_default() += 1;
     }
     let named = network.site.iter().flat_map(|site| [(site.name.clone(), site), (twin(&site.name), site)]);
     named.filter_map(|(name, site)| peers.get(&name).map(|count| (name.clone(), site, *count))).collect()

@@ -16,7 +16,7 @@ use crate::gate::Gate;
 
 pub(crate) use check::check;
 pub(crate) use expand::{expand, room};
-pub use network::{CellPlan, CredentialFault, NetworkDriver, NetworkPlan, TurnPlan, TurnServer};
+pub use network::{CellPlan, CredentialFault, NetworkDriver, NetworkPlan, ProgramPlan, TurnPlan, TurnServer};
 
 /// What a run will do.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]

@@ -24,6 +24,9 @@ pub struct NetworkPlan {
     pub carriers: Vec<CarrierSpec>,
     /// Networks with peers.
     pub sites: Vec<SiteSpec>,
+    /// What runs behind them while the calls do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<ProgramPlan>,
 }
 
 /// What brings packets to the networks.
@@ -51,6 +54,19 @@ pub struct TurnPlan {
     /// What is wrong with the credential that the peers are given; absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_fault: Option<CredentialFault>,
+}
+
+/// A program that runs behind the networks while the calls do.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProgramPlan {
+    /// Unique in the plan: letters, digits, `-` and `_`.
+    pub name: String,
+    /// The name of the site that it is in; absent: it has a public address of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+    /// The program and its arguments. Paths are relative to the working directory.
+    pub command: Vec<String>,
 }
 
 /// A program that is a STUN and TURN server.

@@ -74,6 +74,8 @@ pub enum EventKind {
     Media(MediaReport),
     /// A network was measured, to see whether it is what was asked for.
     LabCheck(LabCheck),
+    /// A program of the scenario ended by itself.
+    ProgramEnded(ProgramEnd),
     /// The state of the run over the last second.
     Interval(Box<Interval>),
     /// A call failed at one of its peers.
@@ -284,6 +286,22 @@ pub struct LabCheck {
     pub measured: String,
     /// Whether that is what was asked for.
     pub ok: bool,
+}
+
+/// The end of a program of the scenario that was not asked for.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ProgramEnd {
+    /// The program.
+    pub name: String,
+    /// How it ended, such as "ended with exit code 1".
+    pub how: String,
+    /// Whether it says itself that all was well, with exit code 0.
+    pub ok: bool,
+    /// What it said last, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_words: Option<String>,
+    /// The file of the run with all that it said.
+    pub log: String,
 }
 
 /// The state of the run, and of the machine, over the last second.

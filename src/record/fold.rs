@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{
     Absence, CallCounts, CallRecord, Distribution, Event, EventKind, Failure, Interval, LabCheck, Mark, MediaReport,
-    Metric, Outcome, Path, PathSearch, RunStarted, Scope, Skip, TallyReport, Unit, Warning,
+    Metric, Outcome, Path, PathSearch, ProgramEnd, RunStarted, Scope, Skip, TallyReport, Unit, Warning,
 };
 use crate::plan::{CallPlan, Engine, PeerPlan, Plan, Role};
 
@@ -31,6 +31,7 @@ pub struct Record {
     packets_kept: Option<u32>,
     media: Vec<MediaReport>,
     lab_checks: Vec<LabCheck>,
+    program_ends: Vec<ProgramEnd>,
     stats: BTreeMap<String, Vec<serde_json::Value>>,
     intervals: Vec<At<Interval>>,
     health: BTreeMap<String, Distribution>,
@@ -124,6 +125,7 @@ impl Record {
             EventKind::PacketsKept { per_host } => self.packets_kept = Some(*per_host).filter(|count| *count > 0),
             EventKind::Media(media) => self.media.push(media.clone()),
             EventKind::LabCheck(check) => self.lab_checks.push(check.clone()),
+            EventKind::ProgramEnded(end) => self.program_ends.push(end.clone()),
             EventKind::Interval(interval) => self.interval(at_us, interval),
             EventKind::Failure(failure) => self.fail(at_us, failure),
             EventKind::Skipped(skip) => self.skipped.push(skip.clone()),
@@ -279,6 +281,11 @@ impl Record {
     /// What was measured of the networks.
     pub fn lab_checks(&self) -> &[LabCheck] {
         &self.lab_checks
+    }
+
+    /// Programs of the scenario that ended by themselves, in the order in which they did.
+    pub fn program_ends(&self) -> &[ProgramEnd] {
+        &self.program_ends
     }
 
     /// The last raw statistics of the first peers that had any, by peer.

@@ -22,7 +22,7 @@ pub use call::{CallCounts, CallRecord, Marks};
 pub use directory::{RunDirectory, WriteError, write_whole};
 pub use event::{
     Absence, Candidate, Event, EventKind, Failure, Interval, LabCheck, MediaKind, MediaReport, Outcome, Path, Phase,
-    RunStarted, Skip, TallyReport, Warning,
+    ProgramEnd, RunStarted, Skip, TallyReport, Warning,
 };
 pub use fold::{AbsenceCount, At, Record, Selection};
 pub use health::{Health, Lateness, Readings, reading};

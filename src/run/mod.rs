@@ -132,16 +132,10 @@ async fn perform(
         None => None,
         Some(network) => match Network::start(&plan, network, directory, server.as_ref(), &machine).await {
             Ok(network) => Some(network),
-            Err(StartError::Broken(reason)) => return Err(reason),
-            Err(StartError::Missing { reason, remedy }) => {
-                let calls = u32::try_from(plan.calls.len()).unwrap_or(u32::MAX);
-                let skip = Skip { what: "every call".into(), reason, remedy, optional: false, calls };
-                recorder.record(EventKind::Skipped(skip));
-                return Ok(None);
-            }
+            Err(error) => return nothing_started(error, &plan, recorder),
         },
     };
-    let surroundings = Surroundings { machine, network };
+    let mut surroundings = Surroundings { machine, network };
     let executable = std::env::current_exe().map_err(|error| format!("this program's own path: {error}"))?;
     let browsers = BrowserPool::new(executable);
     let network_of = |peer: &str| surroundings.of_peer(peer);
@@ -154,9 +148,15 @@ async fn perform(
     };
     recorder.record(EventKind::Environment(environment::browsers(prepared.values().flatten())));
     let calls = admit(&plan, &prepared, recorder);
-    if let Some(network) = &surroundings.network {
+    if let Some(network) = &mut surroundings.network {
         for check in network.check().await {
             recorder.record(EventKind::LabCheck(check));
+        }
+        // Not earlier: what they send would be measured as a fault of the networks.
+        if let Err(error) = network.start_programs(&plan, directory, recorder) {
+            browsers.close().await;
+            end_network(surroundings.network, directory, recorder).await?;
+            return nothing_started(error, &plan, recorder);
         }
     }
 
@@ -185,6 +185,19 @@ async fn perform(
         server.shutdown().await;
     }
     broke.map_or(ended, Err)
+}
+
+/// What a run comes to whose networks, or programs in them, do not start.
+fn nothing_started(error: StartError, plan: &Plan, recorder: &Recorder) -> Result<Option<PeerPackets>, String> {
+    match error {
+        StartError::Broken(reason) => Err(reason),
+        StartError::Missing { reason, remedy } => {
+            let calls = u32::try_from(plan.calls.len()).unwrap_or(u32::MAX);
+            let skip = Skip { what: "every call".into(), reason, remedy, optional: false, calls };
+            recorder.record(EventKind::Skipped(skip));
+            Ok(None)
+        }
+    }
 }
 
 /// What the record says of the packets that are not in it.

@@ -33,8 +33,8 @@ pub use format::{
 };
 pub use matrix::Matrix;
 pub use network::{
-    Carrier, Credential, FirewallTable, Ipv6, LinkChange, LinkName, LinkTable, NamedOr, NatTable, Network, Site,
-    SiteKind, Turn,
+    Carrier, Credential, FirewallTable, Ipv6, LinkChange, LinkName, LinkTable, NamedOr, NatTable, Network, Program,
+    Site, SiteKind, Turn,
 };
 pub use set::Overrides;
 pub use source::{Place, Source};
@@ -42,7 +42,7 @@ pub use units::{BitRate, Rate, Share, Size, Time, UnitError};
 
 pub(crate) use check::{check_credential, codec};
 pub(crate) use matrix::{Cell, twin};
-pub(crate) use network::{Address, carrier_spec, site_spec};
+pub(crate) use network::{Address, carrier_spec, check_programs, site_spec};
 pub(crate) use report::{Report, Surroundings};
 
 use crate::plan::{self, Plan};

@@ -5,6 +5,7 @@ mod capture;
 mod coturn;
 mod lab;
 mod model;
+mod program;
 mod selfcheck;
 mod turn;
 
@@ -22,6 +23,7 @@ use crate::signaling::{Endpoint, Server};
 pub use capture::PeerPackets;
 use lab::Lab;
 use model::{Model, SIGNALING, SIGNALING_PORT};
+use program::Programs;
 use turn::{Servers, TurnServer};
 
 /// Why there are no networks.
@@ -51,6 +53,9 @@ pub(super) struct Network {
     peers: BTreeMap<String, PeerNetwork>,
     /// One in each site, for looking at it, in the order of the plan.
     probes: Vec<PeerHost>,
+    /// Where the programs of the plan run, in its order.
+    places: Vec<PeerNetwork>,
+    programs: Programs,
     turn: Option<TurnServer>,
     /// The start, as both clocks tell it.
     clock: (Instant, SystemTime),
@@ -83,8 +88,9 @@ impl Network {
         let clock = (Instant::now(), SystemTime::now());
         let world = std::mem::replace(&mut model.world, crate::net::World::new(0));
         let (lab, hosts) = Lab::start(network.driver, world, &model).await?;
-        let inner = match model.signaling.map(|number| &hosts[number]) {
-            Some(host) => Arc::new(serve_inside(server, host)?),
+        let inner = match model.signaling.map(|number| &hosts[number]).zip(server) {
+            Some((host, server)) => Arc::new(serve_inside(server, host)?),
+            // Only peers of this process take part then.
             None => Arc::clone(&machine.signaling),
         };
         let (turn, servers) = match &network.turn {
@@ -109,8 +115,15 @@ impl Network {
             let host = hosts[number].clone();
             (peer, PeerNetwork { host, ice: Arc::clone(ice), signaling: Arc::clone(signaling) })
         };
+        let for_program = |number: &usize| PeerNetwork {
+            host: hosts[*number].clone(),
+            ice: Arc::clone(&by_address),
+            signaling: Arc::clone(&inner),
+        };
         Ok(Self {
             lab,
+            places: model.programs.iter().map(for_program).collect(),
+            programs: Programs::default(),
             plan: network.clone(),
             peers: model.peers.into_iter().map(place).collect(),
             probes: model.probes.iter().map(|number| hosts[*number].clone()).collect(),
@@ -132,14 +145,32 @@ impl Network {
         selfcheck::check(&self.plan, &self.probes, turn.stun()).await
     }
 
+    /// Starts the programs of the plan, which run until the networks end.
+    ///
+    /// # Errors
+    ///
+    /// One that does not start.
+    pub(super) fn start_programs(
+        &mut self,
+        plan: &Plan,
+        directory: &RunDirectory,
+        recorder: &Recorder,
+    ) -> Result<(), StartError> {
+        for (program, place) in self.plan.programs.iter().zip(&self.places) {
+            self.programs.start(program, place, plan, directory, recorder)?;
+        }
+        Ok(())
+    }
+
     /// Ends the networks, records whether the driver did its part, and returns what was kept of the packets of the peers.
     /// What the model saw goes to `network.pcap` if the plan asks for it.
     pub(super) async fn stop(self, directory: &RunDirectory, recorder: &Recorder) -> Result<PeerPackets, String> {
+        self.programs.stop().await;
         if let Some(turn) = self.turn {
             turn.stop().await;
         }
         // The namespaces last as long as somebody has a hold on them.
-        drop((self.peers, self.probes));
+        drop((self.peers, self.probes, self.places));
         let ended = self.lab.stop(self.hosts_of_peers).await?;
         for check in ended.checks {
             recorder.record(EventKind::LabCheck(check));
@@ -159,9 +190,8 @@ pub(super) fn signaling_address(network: &NetworkPlan) -> Option<IpAddr> {
 }
 
 /// Lets the signaling server listen inside of the networks as well.
-fn serve_inside(server: Option<&Server>, host: &PeerHost) -> Result<Endpoint, String> {
+fn serve_inside(server: &Server, host: &PeerHost) -> Result<Endpoint, String> {
     let failed = |error: std::io::Error| format!("the signaling server cannot listen inside the networks: {error}");
-    let server = server.ok_or("programs behind networks can reach the bundled signaling server only")?;
     let listener = lab::listen(host, SocketAddr::new(SIGNALING, SIGNALING_PORT)).map_err(failed)?;
     server.also_listen(listener).map_err(failed)
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::net::spec::{Layer, NatKind, SiteSpec};
 use crate::net::{HostId, SiteId, World};
-use crate::plan::{CallPlan, NetworkDriver, NetworkPlan, Plan, Role, derive_seed};
+use crate::plan::{CallPlan, Engine, NetworkDriver, NetworkPlan, Plan, Role, derive_seed};
 
 /// The addresses of the STUN and TURN server; two, so that NATs can be told apart (RFC 5780).
 pub(super) const SERVER: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::new(11, 0, 0, 1)), IpAddr::V4(Ipv4Addr::new(11, 0, 0, 2))];
@@ -15,6 +15,9 @@ pub(super) const SERVER: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::new(11, 0, 0, 1)), 
 /// that is modelled lets through.
 pub(super) const SIGNALING: IpAddr = IpAddr::V4(Ipv4Addr::new(11, 0, 0, 10));
 pub(super) const SIGNALING_PORT: u16 = 443;
+
+/// The address of the first program on the internet itself; the others follow it.
+const FIRST_PROGRAM: Ipv4Addr = Ipv4Addr::new(11, 0, 0, 20);
 
 /// The longest IP packet that a host sends or takes, in bytes.
 const MTU: u16 = 1500;
@@ -27,6 +30,8 @@ pub(super) struct Model {
     pub(super) peers: BTreeMap<String, usize>,
     /// One in each site, for looking at it, in the order of the plan.
     pub(super) probes: Vec<usize>,
+    /// One for each program, in the order of the plan.
+    pub(super) programs: Vec<usize>,
     /// That of the STUN and TURN server.
     pub(super) server: usize,
     /// That of the signaling server, if programs that are not in this process need one.
@@ -51,8 +56,15 @@ impl Model {
     /// Addresses that run out, or contradict each other.
     pub(super) fn new(plan: &Plan, network: &NetworkPlan) -> Result<Self, Box<dyn Error>> {
         let world = World::new(derive_seed(plan.seed, "network"));
-        let mut model =
-            Self { world, hosts: Vec::new(), peers: BTreeMap::new(), probes: Vec::new(), server: 0, signaling: None };
+        let mut model = Self {
+            world,
+            hosts: Vec::new(),
+            peers: BTreeMap::new(),
+            probes: Vec::new(),
+            programs: Vec::new(),
+            server: 0,
+            signaling: None,
+        };
         for carrier in &network.carriers {
             model.world.add_carrier(carrier)?;
         }
@@ -73,6 +85,19 @@ impl Model {
                 model.add_peer(plan, network.driver, call, role, &mut sites)?;
             }
         }
+        let mut public = u32::from(FIRST_PROGRAM)..;
+        for program in &network.programs {
+            // A name that no other host can have.
+            let name = format!("program: {}", program.name);
+            let number = match &program.site {
+                Some(site) => model.add_host(find(&mut sites, site)?, name)?,
+                None => {
+                    let address = public.next().map(Ipv4Addr::from).ok_or("there are too many programs")?;
+                    model.add_public_host(&name, &[address.into()])?
+                }
+            };
+            model.programs.push(number);
+        }
         Ok(model)
     }
 
@@ -88,13 +113,15 @@ impl Model {
             Role::Offerer => &call.offerer,
             Role::Answerer => &call.answerer,
         };
-        let Some(name) = &peer.site else { return Ok(()) };
-        let site = sites.get_mut(name.as_str()).ok_or_else(|| format!("there is no site {name}"))?;
+        let engine = plan.group(&peer.group).map(|group| group.engine);
+        // A client that is not the harness's own is a program, which has its own host.
+        let Some(name) = peer.site.as_ref().filter(|_| engine != Some(Engine::External)) else { return Ok(()) };
+        let site = find(sites, name)?;
         let host = match driver {
             NetworkDriver::InProcess => peer.id.clone(),
             // A namespace is dear, and a browser more so: peers share them, unless they call each other.
             NetworkDriver::Kernel => {
-                let engine = plan.group(&peer.group).map_or("", |group| group.engine.name());
+                let engine = engine.map_or("", Engine::name);
                 let second = role == Role::Answerer && call.offerer.site == call.answerer.site;
                 format!("{name} {engine}{}", if second { " 2" } else { "" })
             }
@@ -147,6 +174,10 @@ impl Site<'_> {
         }
         Ok(addresses)
     }
+}
+
+fn find<'a, 'b>(sites: &'a mut BTreeMap<&str, Site<'b>>, name: &str) -> Result<&'a mut Site<'b>, String> {
+    sites.get_mut(name).ok_or_else(|| format!("there is no site {name}"))
 }
 
 /// A one-to-one NAT has an outside address for each host, so for that which looks at the network too.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::convert::{Address, Fault};
-use super::{Network, Site, carrier_spec, site_spec};
+use super::{Network, Program, Site, carrier_spec, check_programs, site_spec};
 use crate::net::spec::Ipv4Prefix;
 use crate::plan::{Engine, NetworkDriver, TurnServer};
 use crate::scenario::check::identifier;
@@ -26,11 +26,14 @@ pub(in crate::scenario) fn check(scenario: &Scenario, report: &mut Report<'_>) {
     sites(network, report);
     carriers(network, report);
     turn(network, report);
+    let programs: Vec<_> = network.program.iter().map(Program::plan).collect();
+    let names: Vec<&str> = network.site.iter().map(|site| site.name.as_str()).collect();
+    check_programs(report, "network.program", &programs, network.driver, &names);
     if scenario.matrix.is_none() {
         peers(network, &scenario.peers, report);
     }
     if network.driver == NetworkDriver::Kernel {
-        programs(scenario, report);
+        outside(scenario, report);
     }
     if !scenario.ice.servers.is_empty() {
         let help = "remove them; with [network.turn] the peers are given the URLs of the server there";
@@ -39,7 +42,7 @@ pub(in crate::scenario) fn check(scenario: &Scenario, report: &mut Report<'_>) {
 }
 
 /// Programs in the networks reach nothing outside of them, and nothing outside is brought into them.
-fn programs(scenario: &Scenario, report: &mut Report<'_>) {
+fn outside(scenario: &Scenario, report: &mut Report<'_>) {
     let native = |engine: Engine| engine == Engine::Native;
     let all_native = match &scenario.matrix {
         Some(matrix) => matrix.engines.iter().flatten().copied().all(native),
@@ -130,6 +133,7 @@ fn turn(network: &Network, report: &mut Report<'_>) {
 /// Without a matrix, every group says where it is.
 fn peers(network: &Network, peers: &[Peers], report: &mut Report<'_>) {
     let sites: Vec<&str> = network.site.iter().map(|site| site.name.as_str()).collect();
+    let programs: Vec<Option<&String>> = network.program.iter().map(|program| program.site.as_ref()).collect();
     for (index, group) in peers.iter().enumerate() {
         let path = format!("peers.{index}");
         match group.site.as_deref() {
@@ -150,9 +154,17 @@ fn peers(network: &Network, peers: &[Peers], report: &mut Report<'_>) {
                 group.engine().name()
             );
             report.wrong(&format!("{path}.engine"), message, help);
+        } else if group.engine() == Engine::External && !programs.contains(&group.site.as_ref()) {
+            let message = format!("nobody can be the client `{}`: no program is in its network", group.name());
+            let site = group.site.as_deref().unwrap_or("…");
+            let help = format!("add a [[network.program]] with site = \"{site}\"");
+            report.wrong(&format!("{path}.engine"), message, help);
         }
     }
-    let unused = |site: &Site| peers.iter().all(|group| group.site.as_ref() != Some(&site.name));
+    let unused = |site: &Site| {
+        let used = |place: Option<&String>| place == Some(&site.name);
+        !peers.iter().any(|group| used(group.site.as_ref())) && !programs.iter().any(|place| used(*place))
+    };
     for (index, site) in network.site.iter().enumerate().filter(|(_, site)| unused(site)) {
         let help = format!("put a group of peers into it with site = \"{}\", or remove it", site.name);
         report.wrong(&format!("network.site.{index}"), format!("nobody is in the network `{}`", site.name), help);

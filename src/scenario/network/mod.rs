@@ -7,6 +7,7 @@ mod convert;
 mod link;
 mod nat;
 mod preset;
+mod program;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,9 +15,11 @@ use serde::{Deserialize, Serialize};
 pub use link::{LinkChange, LinkTable};
 pub use nat::{FirewallTable, NatTable};
 pub use preset::{LinkName, NamedOr, SiteKind};
+pub use program::Program;
 
 pub(super) use check::check;
 pub(crate) use convert::{Address, carrier_spec, site_spec};
+pub(crate) use program::check_programs;
 
 use crate::net::oracle::RelayTransport;
 use crate::plan::{NetworkDriver, TurnServer};
@@ -43,6 +46,10 @@ pub struct Network {
     /// The STUN and TURN server on the internet between the sites. The peers are given its URLs and a credential.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn: Option<Turn>,
+    /// Programs that run behind the networks while the calls do, each as `[[network.program]]`.
+    #[serde(default)]
+    #[schemars(length(max = 100))]
+    pub program: Vec<Program>,
 }
 
 /// A network with peers: what stands between them and the internet, and how good its link is.
