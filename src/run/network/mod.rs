@@ -19,6 +19,7 @@ use crate::record::{EventKind, LabCheck, Recorder, RunDirectory};
 use crate::signaling::{Endpoint, Server};
 use lab::Lab;
 use model::{Model, SIGNALING, SIGNALING_PORT};
+use selfcheck::Lookout;
 use turn::{Servers, TurnServer};
 
 /// Why there are no networks.
@@ -48,6 +49,8 @@ pub(super) struct Network {
     peers: BTreeMap<String, PeerNetwork>,
     /// One in each site, for looking at it, in the order of the plan.
     probes: Vec<PeerHost>,
+    /// On the internet, for looking at it from there.
+    meter: PeerHost,
     turn: Option<TurnServer>,
     /// The start, as both clocks tell it.
     clock: (Instant, SystemTime),
@@ -106,6 +109,7 @@ impl Network {
             plan: network.clone(),
             peers: model.peers.into_iter().map(place).collect(),
             probes: model.probes.iter().map(|number| hosts[*number].clone()).collect(),
+            meter: hosts[model.meter].clone(),
             turn,
             clock,
         })
@@ -118,8 +122,9 @@ impl Network {
 
     /// Looks at every site from inside: does it do what was asked of it?
     pub(super) async fn check(&self) -> Vec<LabCheck> {
-        let Some(turn) = &self.turn else { return Vec::new() };
-        selfcheck::check(&self.plan, &self.probes, turn.stun()).await
+        let server = self.turn.as_ref().map(TurnServer::stun);
+        let (probes, meter, since) = (&self.probes, &self.meter, self.clock.0);
+        selfcheck::check(&self.plan, Lookout { probes, meter, server, since }).await
     }
 
     /// Ends the networks, and records whether the driver did its part. What the model saw goes to `network.pcap` if the
@@ -129,7 +134,7 @@ impl Network {
             turn.stop().await;
         }
         // The namespaces last as long as somebody has a hold on them.
-        drop((self.peers, self.probes));
+        drop((self.peers, self.probes, self.meter));
         let ended = self.lab.stop().await?;
         for check in ended.checks {
             recorder.record(EventKind::LabCheck(check));

@@ -16,8 +16,11 @@ pub(super) const SERVER: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::new(11, 0, 0, 1)), 
 pub(super) const SIGNALING: IpAddr = IpAddr::V4(Ipv4Addr::new(11, 0, 0, 10));
 pub(super) const SIGNALING_PORT: u16 = 443;
 
+/// The address that the networks are measured from, plus the number of the site from 1 on.
+const METER: Ipv4Addr = Ipv4Addr::new(11, 0, 1, 0);
+
 /// The longest IP packet that a host sends or takes, in bytes.
-const MTU: u16 = 1500;
+pub(super) const MTU: u16 = 1500;
 
 /// The model with its hosts.
 pub(super) struct Model {
@@ -27,6 +30,8 @@ pub(super) struct Model {
     pub(super) peers: BTreeMap<String, usize>,
     /// One in each site, for looking at it, in the order of the plan.
     pub(super) probes: Vec<usize>,
+    /// That on the internet to which links are measured: with an address for each site, so that every port is free.
+    pub(super) meter: usize,
     /// That of the STUN and TURN server.
     pub(super) server: usize,
     /// That of the signaling server, if programs that are not in this process need one.
@@ -51,12 +56,14 @@ impl Model {
     /// Addresses that run out, or contradict each other.
     pub(super) fn new(plan: &Plan, network: &NetworkPlan) -> Result<Self, Box<dyn Error>> {
         let world = World::new(derive_seed(plan.seed, "network"));
-        let mut model =
-            Self { world, hosts: Vec::new(), peers: BTreeMap::new(), probes: Vec::new(), server: 0, signaling: None };
+        let (hosts, peers, probes) = (Vec::new(), BTreeMap::new(), Vec::new());
+        let mut model = Self { world, hosts, peers, probes, meter: 0, server: 0, signaling: None };
         for carrier in &network.carriers {
             model.world.add_carrier(carrier)?;
         }
         model.server = model.add_public_host("server", &SERVER)?;
+        let meters = (1..).zip(&network.sites).map(|(number, _)| IpAddr::V4((METER.to_bits() + number).into()));
+        model.meter = model.add_public_host("meter", &meters.collect::<Vec<_>>())?;
         if network.driver == NetworkDriver::Kernel {
             model.signaling = Some(model.add_public_host("signaling", &[SIGNALING])?);
         }
