@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::*;
-use crate::lab::discover::{Behaviour, Discovery, StunServer, discover, measure_link};
+use crate::lab::discover::{Behaviour, Direction, Discovery, Sent, StunServer, Way, discover};
 use crate::net::spec::{
     Conditions, Filtering, FirewallSpec, Ipv4Prefix, Layer, Loss, Mapping, NatKind, NatSpec, PortAllocation, PortRule,
     Refusal, SiteSpec,
@@ -19,6 +19,7 @@ struct Network {
     _lab: InProcessLab,
     _server: RunningServer,
     client: Host,
+    outside: Host,
     stun: StunServer,
 }
 
@@ -43,10 +44,10 @@ impl Network {
             tcp_ports: vec![3478],
             ..Settings::new(outside[0], config)
         };
-        let server = start_at(settings, Arc::new(server)).expect("the server starts");
+        let running = start_at(settings, Arc::new(server.clone())).expect("the server starts");
         let stun =
             StunServer { primary: SocketAddr::new(outside[0], 3478), alternate: SocketAddr::new(outside[1], 3479) };
-        Self { _lab: lab, _server: server, client, stun }
+        Self { _lab: lab, _server: running, client, outside: server, stun }
     }
 
     async fn discover(&self) -> Discovery {
@@ -102,10 +103,14 @@ async fn a_link_is_measured_as_it_was_asked_for() {
     );
     site.up = Conditions { delay_us: 20_000, loss: Loss::Random { ratio: 0.2 }, ..Conditions::default() }.into();
     let network = Network::of(&site);
-    let (from, server) = (network.client.addresses()[0], network.stun.primary);
-    let interval = Duration::from_millis(2);
-    let link = measure_link(&network.client, from, server, 500, interval, PATIENCE).await.expect("a socket");
-    assert!(link.median().is_some_and(|median| median >= Duration::from_millis(20)), "{:?}", link.median());
+    let (from, at) = (network.client.addresses()[0], SocketAddr::new(network.stun.primary.ip(), 7));
+    let way = Way::open(&network.client, from, &network.outside, at, PATIENCE).await.expect("a socket").expect("a way");
+    let packets: Vec<_> = (0..500).map(|number| Sent { due: Duration::from_millis(2) * number, bytes: 100 }).collect();
+    let up = way.fly(Direction::Up, &packets, packets.len(), PATIENCE).await.expect("a socket");
+    assert!(up.delays()[0] >= Duration::from_millis(20), "{:?}", up.delays());
     // Four standard deviations.
-    assert!((link.loss() - 0.2).abs() < 0.072, "{}", link.loss());
+    assert!((up.loss() - 0.2).abs() < 0.072, "{}", up.loss());
+    let down = way.fly(Direction::Down, &packets[..50], 50, PATIENCE).await.expect("a socket");
+    assert_eq!(down.arrivals.len(), 50);
+    assert!(down.delays()[25] < Duration::from_millis(20), "{:?}", down.delays());
 }

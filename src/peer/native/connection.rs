@@ -17,6 +17,7 @@ use webrtc::peer_connection::{
 };
 
 use super::first_media::FirstMedia;
+use super::interceptor::Watched;
 use super::key_frame::{KeyFrameRequests, KeyFrameWatch};
 use super::relays::Relays;
 use super::runtime::HarnessRuntime;
@@ -55,10 +56,10 @@ pub(super) async fn connect(
         media_engine.register_codec(opus(), RtpCodecKind::Audio)?;
     }
     let registry = register_default_interceptors(Registry::new(), &mut media_engine)?
-        .with(KeyFrameWatch::SLOT, KeyFrameWatch::new(key_frames));
+        .with(KeyFrameWatch::SLOT, Watched::new(KeyFrameWatch(key_frames)));
     let registry = match relays.is_empty() {
         true => registry,
-        false => registry.with(FirstMedia::SLOT, FirstMedia::new(Arc::clone(relays))),
+        false => registry.with(FirstMedia::SLOT, Watched::new(FirstMedia::new(Arc::clone(relays)))),
     };
 
     let addresses = match host {

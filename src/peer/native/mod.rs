@@ -6,6 +6,7 @@ mod data;
 mod divert;
 mod events;
 mod first_media;
+mod interceptor;
 mod key_frame;
 mod media;
 mod modelled;

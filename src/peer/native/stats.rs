@@ -63,7 +63,7 @@ fn local_id(pair: &RTCIceCandidatePairStats) -> String {
 }
 
 /// The id of the pair's remote candidate in the report.
-fn remote_id(pair: &RTCIceCandidatePairStats) -> String {
+pub(super) fn remote_id(pair: &RTCIceCandidatePairStats) -> String {
     format!("RTCRemoteIceCandidate_{}", pair.remote_candidate_id)
 }
 

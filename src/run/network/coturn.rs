@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use super::StartError;
 use super::model::SERVER;
 use super::turn::{ALTERNATE_PORT, Accepted, REALM};
-use crate::lab::discover::measure_link;
+use crate::lab::discover::answers;
 use crate::net::oracle::RelayTransport;
 use crate::peer::network::PeerHost;
 use crate::plan::TurnPlan;
@@ -79,8 +79,8 @@ impl Coturn {
             if let Ok(Some(status)) = self.process.try_wait() {
                 return Err(format!("ended at once ({status})"));
             }
-            let asked = measure_link(&*place, server.ip(), server, 1, ASK, ASK).await;
-            if asked.map_err(|error| format!("cannot be asked: {error}"))?.answered > 0 {
+            let answers = answers(&*place, server.ip(), server, ASK).await;
+            if answers.map_err(|error| format!("cannot be asked: {error}"))? {
                 return Ok(());
             }
         }

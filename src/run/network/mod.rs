@@ -24,6 +24,7 @@ pub use capture::PeerPackets;
 use lab::Lab;
 use model::{Model, SIGNALING, SIGNALING_PORT};
 use program::Programs;
+use selfcheck::Lookout;
 use turn::{Servers, TurnServer};
 
 /// Why there are no networks.
@@ -56,6 +57,8 @@ pub(super) struct Network {
     /// Where the programs of the plan run, in its order.
     places: Vec<PeerNetwork>,
     programs: Programs,
+    /// On the internet, for looking at it from there.
+    meter: PeerHost,
     turn: Option<TurnServer>,
     /// The start, as both clocks tell it.
     clock: (Instant, SystemTime),
@@ -127,6 +130,7 @@ impl Network {
             plan: network.clone(),
             peers: model.peers.into_iter().map(place).collect(),
             probes: model.probes.iter().map(|number| hosts[*number].clone()).collect(),
+            meter: hosts[model.meter].clone(),
             turn,
             clock,
             hosts_of_peers,
@@ -141,8 +145,9 @@ impl Network {
 
     /// Looks at every site from inside: does it do what was asked of it?
     pub(super) async fn check(&self) -> Vec<LabCheck> {
-        let Some(turn) = &self.turn else { return Vec::new() };
-        selfcheck::check(&self.plan, &self.probes, turn.stun()).await
+        let server = self.turn.as_ref().map(TurnServer::stun);
+        let (probes, meter, since) = (&self.probes, &self.meter, self.clock.0);
+        selfcheck::check(&self.plan, Lookout { probes, meter, server, since }).await
     }
 
     /// Starts the programs of the plan, which run until the networks end.
@@ -170,7 +175,7 @@ impl Network {
             turn.stop().await;
         }
         // The namespaces last as long as somebody has a hold on them.
-        drop((self.peers, self.probes, self.places));
+        drop((self.peers, self.probes, self.meter, self.places));
         let ended = self.lab.stop(self.hosts_of_peers).await?;
         for check in ended.checks {
             recorder.record(EventKind::LabCheck(check));

@@ -19,8 +19,11 @@ pub(super) const SIGNALING_PORT: u16 = 443;
 /// The address of the first program on the internet itself; the others follow it.
 const FIRST_PROGRAM: Ipv4Addr = Ipv4Addr::new(11, 0, 0, 20);
 
+/// The address that the networks are measured from, plus the number of the site from 1 on.
+const METER: Ipv4Addr = Ipv4Addr::new(11, 0, 1, 0);
+
 /// The longest IP packet that a host sends or takes, in bytes.
-const MTU: u16 = 1500;
+pub(super) const MTU: u16 = 1500;
 
 /// The model with its hosts.
 pub(super) struct Model {
@@ -32,6 +35,8 @@ pub(super) struct Model {
     pub(super) probes: Vec<usize>,
     /// One for each program, in the order of the plan.
     pub(super) programs: Vec<usize>,
+    /// That on the internet to which links are measured: with an address for each site, so that every port is free.
+    pub(super) meter: usize,
     /// That of the STUN and TURN server.
     pub(super) server: usize,
     /// That of the signaling server, if programs that are not in this process need one.
@@ -62,6 +67,7 @@ impl Model {
             peers: BTreeMap::new(),
             probes: Vec::new(),
             programs: Vec::new(),
+            meter: 0,
             server: 0,
             signaling: None,
         };
@@ -69,6 +75,8 @@ impl Model {
             model.world.add_carrier(carrier)?;
         }
         model.server = model.add_public_host("server", &SERVER)?;
+        let meters = (1..).zip(&network.sites).map(|(number, _)| IpAddr::V4((METER.to_bits() + number).into()));
+        model.meter = model.add_public_host("meter", &meters.collect::<Vec<_>>())?;
         if network.driver == NetworkDriver::Kernel {
             model.signaling = Some(model.add_public_host("signaling", &[SIGNALING])?);
         }

@@ -48,9 +48,10 @@ fn outside(scenario: &Scenario, report: &mut Report<'_>) {
         Some(matrix) => matrix.engines.iter().flatten().copied().all(native),
         None => scenario.peers.iter().map(Peers::engine).all(native),
     };
-    if scenario.signaling.url.is_some() && !all_native {
+    let programs = scenario.network.as_ref().is_some_and(|network| !network.program.is_empty());
+    if scenario.signaling.url.is_some() && (programs || !all_native) {
         let help = "remove it: the bundled server is reached from within the networks";
-        report.wrong("signaling.url", "browsers behind networks cannot reach a server outside of them", help);
+        report.wrong("signaling.url", "programs behind networks cannot reach a server outside of them", help);
     }
     for (index, _) in scenario.peers.iter().enumerate().filter(|(_, group)| group.webdriver_url.is_some()) {
         let help = "remove it: the harness starts the driver within the network";

@@ -100,6 +100,9 @@ pub enum Ipv6 {
     Open,
 }
 
+// The keys that a carrier shares with a site are written twice: serde's `flatten` goes with neither `deny_unknown_fields`
+// nor the places of errors.
+
 /// What several sites are behind: the NAT and the link of their carrier.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]

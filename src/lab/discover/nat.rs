@@ -1,16 +1,13 @@
-//! What a network is, as it shows from inside: the NAT's behaviour by RFC 5780, and delay and loss of its links.
-//!
-//! No verdict is based on a network that was not looked at this way before.
+//! The behaviour of a NAT, by RFC 5780.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::{sleep_until, timeout};
+use tokio::time::timeout;
 
-use super::place::{Datagrams, Place, receive};
+use crate::lab::place::{Datagrams, Place, receive};
 use crate::net::spec::{Filtering, Mapping};
 use crate::turn::message::{Attribute, Builder, Class, Message, Method, TransactionId};
 
@@ -46,17 +43,6 @@ pub enum Discovery {
     NoUdp,
     /// Answers come back; the NAT, or what else is in between, behaves like this.
     Udp(Behaviour),
-}
-
-/// How a link treats packets, both ways together.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LinkMeasurement {
-    /// Packets that were sent.
-    pub sent: u32,
-    /// Packets that were answered.
-    pub answered: u32,
-    /// Round-trip times of those, in order.
-    pub round_trips: Vec<Duration>,
 }
 
 /// Finds out how the network between a host and a STUN server behaves.
@@ -98,64 +84,13 @@ pub async fn discover(
     Ok(Discovery::Udp(Behaviour { mapping, filtering }))
 }
 
-/// Measures delay and loss with `count` requests, one every `interval`.
+/// Whether a STUN server answers in time.
 ///
 /// # Errors
 ///
 /// The host has no socket to give.
-pub async fn measure_link(
-    place: &dyn Place,
-    from: IpAddr,
-    server: SocketAddr,
-    count: u32,
-    interval: Duration,
-    patience: Duration,
-) -> io::Result<LinkMeasurement> {
-    let socket = place.bind_udp(SocketAddr::new(from, 0))?;
-    let mut sent: HashMap<TransactionId, Instant> = HashMap::new();
-    let mut round_trips = Vec::new();
-    let begun = Instant::now();
-    let mut buffer = [0; 2048];
-    let mut number = 0;
-    loop {
-        let due = begun + interval * number;
-        let next = if number < count { due } else { due + patience };
-        tokio::select! {
-            received = receive(&*socket, &mut buffer) => {
-                let (length, _) = received?;
-                let answered = answer(&buffer[..length]).and_then(|(id, _)| sent.remove(&id));
-                round_trips.extend(answered.map(|at| at.elapsed()));
-                if number == count && sent.is_empty() {
-                    break;
-                }
-            }
-            () = sleep_until(next.into()) => {
-                if number == count {
-                    break;
-                }
-                number += 1;
-                let (id, request) = binding(0);
-                sent.insert(id, Instant::now());
-                // One that the system does not take counts as lost.
-                let _ = socket.send_to(&request, server);
-            }
-        }
-    }
-    let answered = u32::try_from(round_trips.len()).unwrap_or(u32::MAX);
-    round_trips.sort_unstable();
-    Ok(LinkMeasurement { sent: count, answered, round_trips })
-}
-
-impl LinkMeasurement {
-    /// The median round-trip time.
-    pub fn median(&self) -> Option<Duration> {
-        self.round_trips.get(self.round_trips.len() / 2).copied()
-    }
-
-    /// The share of packets that were lost on the way there or back.
-    pub fn loss(&self) -> f64 {
-        f64::from(self.sent - self.answered) / f64::from(self.sent.max(1))
-    }
+pub async fn answers(place: &dyn Place, from: IpAddr, server: SocketAddr, patience: Duration) -> io::Result<bool> {
+    Ok(Agent::new(place, from)?.ask(server, 0, patience).await?.is_some())
 }
 
 /// One socket that asks one question after the other.
