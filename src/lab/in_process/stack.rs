@@ -45,11 +45,14 @@ impl Stack {
         interface.update_ip_addrs(|own| {
             for address in addresses {
                 let length = if address.is_ipv4() { 32 } else { 128 };
-                // The number of addresses is limited at compile time; no host of a lab has more than two of a family.
+                // The number of addresses is limited at compile time.
                 let _ = own.push(IpCidr::new(IpAddress::from(*address), length));
             }
         });
-        for address in addresses {
+        // A host may have more of them; the model delivers none but its own. The stack wants a route by way of one that it
+        // knows, so the first of each family comes last.
+        interface.set_any_ip(true);
+        for address in addresses.iter().rev() {
             match address {
                 IpAddr::V4(own) => drop(interface.routes_mut().add_default_ipv4_route(*own)),
                 IpAddr::V6(own) => drop(interface.routes_mut().add_default_ipv6_route(*own)),

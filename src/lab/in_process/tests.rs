@@ -147,3 +147,20 @@ async fn a_link_delays_a_datagram() {
     received(&server).await;
     assert!(sent.elapsed() >= delay, "{:?}", sent.elapsed());
 }
+
+#[tokio::test]
+async fn streams_reach_each_of_many_addresses() {
+    let addresses: Vec<IpAddr> = (1..=20).map(|number| IpAddr::from([11, 0, 1, number])).collect();
+    let mut world = World::new(7);
+    let site = world.add_site(&home(vec![Layer::Nat(NatSpec::default())])).expect("the site is valid");
+    let inside = [v4("127.7.7.2")];
+    let client = world.add_host(site, &inside).expect("a host");
+    let server = world.add_public_host(&addresses).expect("a server");
+    let lab = InProcessLab::start(world);
+    let (client, server) = (lab.host(client, inside), lab.host(server, &addresses[..]));
+    for address in [addresses[0], addresses[7], addresses[19]] {
+        let at = SocketAddr::new(address, 443);
+        let _listener = server.listen_tcp(at).unwrap();
+        assert_eq!(within(client.connect_tcp(None, at)).await.unwrap().peer_addr(), at);
+    }
+}
