@@ -387,7 +387,11 @@ mod tests {
     }
 
     fn allocate(class: Class) -> Vec<u8> {
-        Builder::new(class, Method::ALLOCATE, TransactionId([0; 12])).finish()
+        message(class, Method::ALLOCATE)
+    }
+
+    fn message(class: Class, method: Method) -> Vec<u8> {
+        Builder::new(class, method, TransactionId([0; 12])).finish()
     }
 
     fn refusal(method: Method, code: u16) -> Vec<u8> {
@@ -424,11 +428,11 @@ mod tests {
         let relays = relays(&["turn:a:1", "turn:b?transport=tcp"]).unwrap();
         let (udp, tcp) = ("192.0.2.1:1".parse().unwrap(), "240.0.0.2:3478".parse().unwrap());
         relays.resolve("a:1", async |_| Ok(vec![udp])).await.unwrap();
-        for (request, answer) in [(0x03, 0x03), (0x08, 0x08)] {
-            relays.sent(udp, &[0x00, request]);
-            relays.received(udp, &[0x01, answer]);
+        for method in [Method::ALLOCATE, Method::CREATE_PERMISSION] {
+            relays.sent(udp, &message(Class::Request, method));
+            relays.received(udp, &message(Class::Success, method));
         }
-        relays.sent(tcp, &[0x00, 0x03]);
+        relays.sent(tcp, &allocate(Class::Request));
         relays.fail(1, "refused".into());
         let start = Instant::now();
         let tried = relays.tried(|at| at.saturating_duration_since(start).as_micros() as u64);
