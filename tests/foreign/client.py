@@ -48,7 +48,9 @@ async def main(url, ca, room, role, servers=()):
     context = ssl.create_default_context(cafile=ca)
     counter = Counter()
     # A harness peer carries everything over one transport (docs/signaling.md).
-    connection = RTCPeerConnection(RTCConfiguration(list(servers), RTCBundlePolicy.MAX_BUNDLE))
+    connection = RTCPeerConnection(
+        RTCConfiguration(iceServers=list(servers), bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+    )
 
     @connection.on("track")
     def on_track(track):
