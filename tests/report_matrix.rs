@@ -299,6 +299,28 @@ fn a_pair_that_no_path_can_join_fails_and_says_what_is_missing() {
 }
 
 #[test]
+fn the_second_network_of_a_kind_goes_by_the_name_of_the_kind() {
+    let mut run = networks(&[]);
+    let call = call(&run.plan, "udp-blocked--udp-blocked");
+    assert_ne!(call.offerer.site, call.answerer.site);
+    forget(&mut run, &call);
+    fail(&mut run, &call, "no candidate pair worked within 30 s");
+    let (peer, id) = (call.answerer.id.clone(), call.id.clone());
+    run.at(1_011, EventKind::Mark { peer: peer.clone(), call: id.clone(), mark: Mark::SetLocalAnswer });
+    let udp = RelayTried::new("turn:11.0.0.1:3478?transport=udp".into(), RelayTransport::Udp);
+    let relays = vec![RelayTried { asked_us: Some(1_012_000), ..udp }];
+    let search = PathSearch { peer: peer.clone(), call: id, relays, ..PathSearch::default() };
+    run.at(2_100, EventKind::Search(Box::new(search)));
+    let record = run.record();
+    let json = Format::Json.render(&record, &judge(&record)).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let fallback = report["fallbacks"].as_array().unwrap().iter().find(|fallback| fallback["peer"] == peer).unwrap();
+    assert_eq!(fallback["site"], "udp-blocked");
+    let blocked = "udp-blocked does not let it through";
+    assert!(fallback["ways"][1]["detail"].as_str().unwrap().ends_with(blocked), "{fallback}");
+}
+
+#[test]
 fn a_wrong_credential_fails_every_pair_that_needs_a_relay_and_no_other() {
     let mut run = networks(&["network.turn.credential=wrong"]);
     for call in run.plan.calls.clone() {

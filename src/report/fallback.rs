@@ -137,12 +137,12 @@ impl<'a> Fallback<'a> {
         let taken = relay.and_then(|transport| search.relay(transport));
         let waits = taken.map_or_else(Vec::new, |relay| relay.waits(marks));
         let total = (!waits.is_empty()).then(|| waits.iter().map(|wait| wait.ms).sum());
-        let teller = Teller { record, plan, peer, marks, search, taken };
+        let teller = Teller { record, plan, peer, role, marks, search, taken };
         Some(Self {
             call: &plan.id,
             set: &plan.set,
             peer: &peer.id,
-            site: peer.site.as_deref(),
+            site: site(plan, peer, role),
             role,
             relay,
             total_ms: total,
@@ -187,6 +187,7 @@ struct Teller<'a> {
     record: &'a Record,
     plan: &'a CallPlan,
     peer: &'a PeerPlan,
+    role: Role,
     marks: &'a Marks,
     search: &'a PathSearch,
     taken: Option<&'a RelayTried>,
@@ -297,7 +298,8 @@ impl Teller<'_> {
         // Only the servers of the lab are known to be beyond the network's firewall.
         url.host.parse::<IpAddr>().ok()?;
         let legs = vec![Leg { transport: relay.transport, port: url.port }];
-        end.leg(&Means { legs, ..Means::default() }).is_none().then_some(site)
+        let blocked = end.leg(&Means { legs, ..Means::default() }).is_none();
+        if blocked { self::site(self.plan, self.peer, self.role) } else { None }
     }
 
     /// When the search was over: a pair was nominated, or the call had failed.
@@ -309,6 +311,15 @@ impl Teller<'_> {
 
     fn until_end(&self, from: u64) -> String {
         ms(from, self.end())
+    }
+}
+
+/// The network of a peer under the name that people gave it: a cell of a network with itself has two of the kind.
+fn site<'a>(call: &'a CallPlan, peer: &'a PeerPlan, role: Role) -> Option<&'a str> {
+    match (&call.cell, role) {
+        (Some(cell), Role::Offerer) => Some(&cell.first),
+        (Some(cell), Role::Answerer) => Some(&cell.second),
+        (None, _) => peer.site.as_deref(),
     }
 }
 
