@@ -6,6 +6,7 @@
 mod check;
 mod expand;
 mod matrix;
+mod needs;
 mod network;
 
 use schemars::JsonSchema;
@@ -17,6 +18,7 @@ use crate::scenario::Health;
 
 pub(crate) use check::check;
 pub(crate) use expand::{expand, room};
+pub(crate) use needs::{Needs, PeerNeeds, peers_of_descriptors, peers_of_memory};
 pub use network::{CellPlan, CredentialFault, NetworkDriver, NetworkPlan, ProgramPlan, TurnPlan, TurnServer};
 
 /// What a run will do.

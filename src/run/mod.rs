@@ -8,6 +8,7 @@ mod environment;
 mod interrupt;
 mod network;
 mod phases;
+mod preflight;
 #[cfg(test)]
 mod testing;
 mod traffic;
@@ -122,6 +123,9 @@ async fn perform(
     cancel: CancellationToken,
     announce: Box<dyn FnOnce(&Path, &Endpoint) + Send>,
 ) -> Result<Option<PeerPackets>, String> {
+    if let Err(preflight::Lack { reason, remedy }) = preflight::check(&plan) {
+        return nothing_started(StartError::Missing { reason, remedy }, &plan, recorder);
+    }
     let (server, endpoint) = signaling(&plan, directory).await?;
     announce(directory.path(), &endpoint);
     let mut health = Health::start();
@@ -187,7 +191,7 @@ async fn perform(
     broke.map_or(ended, Err)
 }
 
-/// What a run comes to whose networks, or programs in them, do not start.
+/// What a run comes to for which the machine lacks something, or whose networks or programs do not start.
 fn nothing_started(error: StartError, plan: &Plan, recorder: &Recorder) -> Result<Option<PeerPackets>, String> {
     match error {
         StartError::Broken(reason) => Err(reason),
