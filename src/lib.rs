@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod gate;
 pub mod lab;
+mod machine;
 pub mod media;
 pub mod net;
 pub mod peer;

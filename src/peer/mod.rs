@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use self::browser::BrowserPool;
 use self::external::ExternalPeer;
 use self::native::NativePeer;
+pub(crate) use self::native::host_addresses;
 use self::network::PeerNetwork;
 use crate::plan::{CallPlan, Engine, GroupPlan, IceTransportPolicy, Plan, Role};
 use crate::record::{Failure, Lateness, MediaKind, MediaReport, PeerRecorder, Phase};

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::gate::Gate;
 use crate::record::Metric;
-use crate::scenario::{Audio, Bulk, Calls, Load, Media, Peers, Scenario, codec};
+use crate::scenario::{Audio, Bulk, Calls, Health, Load, Media, Peers, Scenario, codec};
 
 /// Spells out a scenario that was checked and completed.
 ///
@@ -36,7 +36,7 @@ pub(crate) fn expand(scenario: &Scenario, file: &str, digest: String, gate_place
         network,
         media: media(&scenario.media, base),
         deadlines: deadlines(scenario),
-        health: health(scenario),
+        health: health(&scenario.health),
         groups: scenario.peers.iter().map(group).collect(),
         calls,
         gates: gates(scenario, gate_place),
@@ -84,14 +84,20 @@ fn deadlines(scenario: &Scenario) -> Deadlines {
     }
 }
 
-fn health(scenario: &Scenario) -> HealthLimits {
-    let health = &scenario.health;
+pub(super) fn health(health: &Health) -> HealthLimits {
     HealthLimits {
         machine_cpu_ratio: health.machine_cpu.ratio(),
         scheduling_lag_p99_ms: health.scheduling_lag_p99.as_millis(),
         send_lateness_p99_ms: health.send_lateness_p99.as_millis(),
         steal_ratio: health.steal.ratio(),
+        throttled_ratio: health.throttled.ratio(),
         udp_receive_buffer_errors: health.udp_receive_buffer_errors,
+        udp_send_buffer_errors: health.udp_send_buffer_errors,
+        open_files_ratio: health.open_files.ratio(),
+        memory_ratio: health.memory.ratio(),
+        memory_growth_ratio: health.memory_growth.ratio(),
+        open_files_growth_ratio: health.open_files_growth.ratio(),
+        tasks_growth_ratio: health.tasks_growth.ratio(),
     }
 }
 

@@ -6,16 +6,19 @@
 mod check;
 mod expand;
 mod matrix;
+mod needs;
 mod network;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::gate::Gate;
+use crate::gate::{Gate, Resource};
+use crate::scenario::Health;
 
 pub(crate) use check::check;
 pub(crate) use expand::{expand, room};
+pub(crate) use needs::{Needs, PeerNeeds, peers_of_descriptors, peers_of_memory};
 pub use network::{CellPlan, CredentialFault, NetworkDriver, NetworkPlan, ProgramPlan, TurnPlan, TurnServer};
 
 /// What a run will do.
@@ -222,9 +225,9 @@ pub struct Deadlines {
 
 /// Past one of these the verdict is invalid: the generator, not the service, may have made the numbers.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct HealthLimits {
-    /// Median over the seconds of the run of the machine's busy share of CPU time, whoever used it, between 0 and 1.
+    /// Median over the run of the machine's busy share of CPU time, whoever used it, between 0 and 1.
     pub machine_cpu_ratio: f64,
     /// 99th percentile of how late timers of the harness fire, in milliseconds.
     pub scheduling_lag_p99_ms: f64,
@@ -232,8 +235,40 @@ pub struct HealthLimits {
     pub send_lateness_p99_ms: f64,
     /// Share of CPU time that the hypervisor took away, between 0 and 1.
     pub steal_ratio: f64,
+    /// Share of time for which a control group's quota stopped the harness, between 0 and 1.
+    pub throttled_ratio: f64,
     /// Datagrams dropped by full receive buffers of this network namespace.
     pub udp_receive_buffer_errors: u64,
+    /// Datagrams that found a full send buffer in this network namespace.
+    pub udp_send_buffer_errors: u64,
+    /// The greatest share of the soft limit of open file descriptors that the harness used, between 0 and 1.
+    pub open_files_ratio: f64,
+    /// The greatest share of the memory that was in use, by whomever, between 0 and 1.
+    pub memory_ratio: f64,
+    /// Share by which the harness's resident memory grew while its load was steady, between 0 and 1.
+    pub memory_growth_ratio: f64,
+    /// Share by which its open file descriptors grew while its load was steady, between 0 and 1.
+    pub open_files_growth_ratio: f64,
+    /// Share by which its tasks grew while its load was steady, between 0 and 1.
+    pub tasks_growth_ratio: f64,
+}
+
+impl HealthLimits {
+    /// How much of a resource there may be more of at the end of a steady time, as a share of what there was.
+    pub fn growth(&self, resource: Resource) -> f64 {
+        match resource {
+            Resource::Memory => self.memory_growth_ratio,
+            Resource::OpenFiles => self.open_files_growth_ratio,
+            Resource::Tasks => self.tasks_growth_ratio,
+        }
+    }
+}
+
+/// The limits of a scenario without any of its own; also those that plans of earlier versions do not have.
+impl Default for HealthLimits {
+    fn default() -> Self {
+        expand::health(&Health::default())
+    }
 }
 
 /// A group of peers of one kind.

@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use super::RenderError;
 use super::fallback::{Fallback, fallbacks};
-use crate::gate::{GateResult, Judgement, MatrixResult, Verdict};
+use crate::gate::{GateResult, Growth, Judgement, MatrixResult, Verdict};
 use crate::plan::{Engine, NetworkDriver, Role};
 use crate::record::{
     At, CallCounts, Direction, Distribution, LabCheck, Mark, MediaReport, Metric, Outcome, Path, Phase, Record, Scope,
-    Selection, Skip, Unit, Warning,
+    Selection, Skip, ThreadLoad, Unit, Warning,
 };
 
 /// The version of the schema. Adding a field is compatible and keeps it.
@@ -187,11 +187,14 @@ struct PeerEntry<'a> {
 /// Generator health.
 #[derive(JsonSchema, Serialize)]
 struct Generator<'a> {
-    /// How often it was looked at: about once per second.
+    /// How often it was looked at: about once per second, and less often the longer the run.
     intervals: u64,
     /// What was measured against the limits of `[health]`.
     limits: Vec<HealthEntry>,
-    /// The state of the run, second by second.
+    /// How memory, descriptors and tasks of the harness developed while the number of peers was steady; empty for a run of
+    /// less than about six minutes.
+    growth: Vec<GrowthEntry>,
+    /// The state of the run, interval by interval.
     series: Vec<IntervalEntry<'a>>,
 }
 
@@ -199,26 +202,56 @@ struct Generator<'a> {
 #[derive(JsonSchema, Serialize)]
 struct HealthEntry {
     name: &'static str,
-    /// How the seconds were brought together: `median`, `p99`, `mean` or `total`.
+    /// How the intervals were brought together: `median`, `p99`, `mean`, `most`, `total` or `trend`.
     statistic: &'static str,
-    /// Absent where the machine does not tell, or nothing was sent.
+    /// Absent where the machine does not tell, nothing was sent, or the run was too short for a trend.
     observed: Option<f64>,
     limit: f64,
     /// Whether the limit was kept.
     ok: bool,
 }
 
-/// One second of the run.
+/// How a resource of the harness developed.
+#[derive(JsonSchema, Serialize)]
+struct GrowthEntry {
+    /// The reading: `resident_bytes`, `open_files` or `tasks`.
+    reading: &'static str,
+    /// When the time that was looked at began, in milliseconds since the start of the run: after the warm-up.
+    from_ms: f64,
+    /// How long it is, in milliseconds.
+    over_ms: f64,
+    /// Fewest peers in that time.
+    fewest_peers: u32,
+    /// Most peers in that time.
+    most_peers: u32,
+    /// The level at its beginning.
+    level: f64,
+    /// The trend: how much was added per minute; negative if it shrank.
+    per_minute: f64,
+    /// How consistently it rose, between -1 and 1 (Kendall's tau).
+    tau: f64,
+    /// Whether that is growth, and not noise.
+    grows: bool,
+    /// The same in words.
+    finding: String,
+}
+
+/// One interval of the run.
 #[derive(JsonSchema, Serialize)]
 struct IntervalEntry<'a> {
-    /// Milliseconds since the start of the run.
+    /// Milliseconds since the start of the run, at the interval's end.
     at_ms: f64,
+    /// How long the interval is, in milliseconds.
+    covers_ms: f64,
     /// Peers by the phase that they are in.
     peers: &'a BTreeMap<Phase, u32>,
     send_bps: f64,
     recv_bps: f64,
     /// Readings by name; those that the machine does not provide are absent.
     health: &'a BTreeMap<String, f64>,
+    /// The busiest threads of the harness, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    threads: &'a BTreeMap<String, ThreadLoad>,
 }
 
 impl<'a> Report<'a> {
@@ -355,17 +388,36 @@ fn generator(record: &Record) -> Generator<'_> {
                 ok: !check.passed_limit(),
             })
             .collect(),
+        growth: crate::gate::growths(record).iter().map(growth_entry).collect(),
         series: record
             .intervals()
             .iter()
             .map(|second| IntervalEntry {
                 at_ms: ms(second.at_us),
+                covers_ms: ms(second.what.covers_us),
                 peers: &second.what.peers,
                 send_bps: second.what.send_bps,
                 recv_bps: second.what.recv_bps,
                 health: &second.what.health,
+                threads: &second.what.threads,
             })
             .collect(),
+    }
+}
+
+fn growth_entry(growth: &Growth) -> GrowthEntry {
+    let (fewest_peers, most_peers) = growth.peers;
+    GrowthEntry {
+        reading: growth.resource.reading(),
+        from_ms: ms(growth.from_us),
+        over_ms: ms(growth.over_us),
+        fewest_peers,
+        most_peers,
+        level: growth.from,
+        per_minute: growth.per_minute,
+        tau: growth.tau,
+        grows: growth.is_growth(),
+        finding: growth.sentence(),
     }
 }
 

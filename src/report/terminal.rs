@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::fallback::{Fallback, fallbacks, summaries};
 use super::{matrix, number};
-use crate::gate::{CellOutcome, GateVerdict, Judgement, Verdict, health_checks};
+use crate::gate::{CellOutcome, GateVerdict, Judgement, Verdict, growths, health_checks};
 use crate::plan::Engine;
 use crate::record::{Record, Selection, Unit, WaitFor};
 
@@ -206,6 +206,9 @@ fn generator(text: &mut Text, record: &Record) {
     let healthy = !told.is_empty() && checks.iter().all(|check| !check.passed_limit());
     let summary = if told.is_empty() { "never measured".to_owned() } else { told.join(", ") };
     text.labelled("machine", &summary, if healthy { Colour::Dim } else { Colour::Red });
+    for growth in growths(record).iter().filter(|growth| growth.is_growth()) {
+        text.labelled("growth ", &growth.sentence(), Colour::Yellow);
+    }
 }
 
 fn verdict(text: &mut Text, record: &Record, judgement: &Judgement) {

@@ -8,6 +8,7 @@ mod environment;
 mod interrupt;
 mod network;
 mod phases;
+mod preflight;
 #[cfg(test)]
 mod testing;
 mod traffic;
@@ -19,7 +20,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::peer::Engines;
@@ -27,7 +27,8 @@ use crate::peer::browser::{BrowserInfo, BrowserPool, Unavailable};
 use crate::peer::network::{IceServers, PeerHost, PeerNetwork};
 use crate::plan::{CallPlan, Plan};
 use crate::record::{
-    EventKind, Health, Interval, Outcome, Record, Recorder, RunDirectory, RunStarted, Skip, Warning, WriteError, Writer,
+    EventKind, Health, Interval, Outcome, Record, Recorder, RunDirectory, RunStarted, Skip, Warning, WriteError,
+    Writer, interval_length,
 };
 use crate::signaling::{Endpoint, Identity, Limits, Server, ServerConfig};
 use call::{Stage, Surroundings};
@@ -122,6 +123,9 @@ async fn perform(
     cancel: CancellationToken,
     announce: Box<dyn FnOnce(&Path, &Endpoint) + Send>,
 ) -> Result<Option<PeerPackets>, String> {
+    if let Err(preflight::Lack { reason, remedy }) = preflight::check(&plan) {
+        return nothing_started(StartError::Missing { reason, remedy }, &plan, recorder);
+    }
     let (server, endpoint) = signaling(&plan, directory).await?;
     announce(directory.path(), &endpoint);
     let mut health = Health::start();
@@ -187,7 +191,7 @@ async fn perform(
     broke.map_or(ended, Err)
 }
 
-/// What a run comes to whose networks, or programs in them, do not start.
+/// What a run comes to for which the machine lacks something, or whose networks or programs do not start.
 fn nothing_started(error: StartError, plan: &Plan, recorder: &Recorder) -> Result<Option<PeerPackets>, String> {
     match error {
         StartError::Broken(reason) => Err(reason),
@@ -222,7 +226,7 @@ async fn end_network(
     }
 }
 
-/// Waits for every call, recording the state of the run each second. Returns what broke, if anything did.
+/// Waits for every call, recording the state of the run at the end of each interval. Returns what broke, if anything did.
 async fn supervise(
     running: &mut JoinSet<()>,
     health: &mut Health,
@@ -230,9 +234,8 @@ async fn supervise(
     traffic: &Traffic,
     cancel: &CancellationToken,
 ) -> Option<String> {
-    let mut seconds = tokio::time::interval(Duration::from_secs(1));
-    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    seconds.tick().await;
+    let next = || tokio::time::Instant::now() + interval_length(recorder.start().elapsed());
+    let mut interval_ends = next();
     let mut broke = None;
     let mut teardown_ends = None;
     loop {
@@ -248,7 +251,10 @@ async fn supervise(
                 Some(Ok(())) => {}
                 Some(Err(error)) => broke = Some(format!("a call's task broke: {error}")),
             },
-            _ = seconds.tick() => interval(health, recorder, traffic),
+            () = tokio::time::sleep_until(interval_ends) => {
+                interval(health, recorder, traffic);
+                interval_ends = next();
+            }
             () = cancel.cancelled(), if teardown_ends.is_none() => {
                 teardown_ends = Some(tokio::time::Instant::now() + TEARDOWN);
             }
@@ -266,11 +272,13 @@ fn interval(health: &mut Health, recorder: &Recorder, traffic: &Traffic) {
     let totals = traffic.totals();
     let readings = health.read();
     recorder.record(EventKind::Interval(Box::new(Interval {
+        covers_us: readings.covers_us,
         peers: totals.peers,
         send_bps: totals.send_bps,
         recv_bps: totals.recv_bps,
         health: readings.health,
         health_histograms: readings.health_histograms,
+        threads: readings.threads,
     })));
 }
 

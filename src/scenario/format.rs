@@ -299,7 +299,7 @@ pub struct DeadlineTable {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Health {
-    /// Median over the seconds of the run of the machine's busy share of CPU time, whoever used it.
+    /// Median over the run of the machine's busy share of CPU time, whoever used it.
     pub machine_cpu: Share,
     /// 99th percentile of how late timers of the harness fire.
     pub scheduling_lag_p99: Time,
@@ -307,8 +307,23 @@ pub struct Health {
     pub send_lateness_p99: Time,
     /// Share of CPU time that the hypervisor took away.
     pub steal: Share,
+    /// Share of time for which a control group's CPU quota stopped the harness.
+    pub throttled: Share,
     /// Datagrams dropped by full receive buffers.
     pub udp_receive_buffer_errors: u64,
+    /// Datagrams that found a full send buffer.
+    pub udp_send_buffer_errors: u64,
+    /// The greatest share of the limit of open file descriptors that the harness used.
+    pub open_files: Share,
+    /// The greatest share of the machine's memory, or of the control group's, that was in use, by whomever.
+    pub memory: Share,
+    /// Share by which the memory of the harness grew while the number of peers was steady; looked at in runs of six
+    /// minutes or more.
+    pub memory_growth: Share,
+    /// The same for its open file descriptors.
+    pub open_files_growth: Share,
+    /// The same for its tasks.
+    pub tasks_growth: Share,
 }
 
 /// Something that must hold at the end of the run.
@@ -415,7 +430,14 @@ impl Default for Health {
             scheduling_lag_p99: Time::from_millis(30),
             send_lateness_p99: Time::from_millis(30),
             steal: Share { ppm: 100_000 },
+            throttled: Share { ppm: 50_000 },
             udp_receive_buffer_errors: 0,
+            udp_send_buffer_errors: 0,
+            open_files: Share { ppm: 950_000 },
+            memory: Share { ppm: 950_000 },
+            memory_growth: Share { ppm: 100_000 },
+            open_files_growth: Share { ppm: 100_000 },
+            tasks_growth: Share { ppm: 100_000 },
         }
     }
 }

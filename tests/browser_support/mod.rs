@@ -59,6 +59,7 @@ pub fn plan(offerer: Engine, answerer: Engine, media: MediaPlan) -> Plan {
             send_lateness_p99_ms: 1e6,
             steal_ratio: 1.0,
             udp_receive_buffer_errors: 0,
+            ..HealthLimits::default()
         },
         groups: vec![group("offerer", offerer), group("answerer", answerer)],
         calls: vec![CallPlan {

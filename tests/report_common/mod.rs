@@ -120,6 +120,7 @@ impl Run {
             recv_bps: 11.9e6 + second as f64 * 1e5,
             health: health.map(|(name, value)| (name.to_owned(), value)).into(),
             health_histograms: [(reading::SCHEDULING_LAG_P99_MS.to_owned(), lag.encode())].into(),
+            ..Interval::default()
         };
         self.at(second * 1000, EventKind::Interval(Box::new(interval)));
     }
@@ -324,6 +325,7 @@ fn plan() -> Plan {
             send_lateness_p99_ms: 20.0,
             steal_ratio: 0.1,
             udp_receive_buffer_errors: 0,
+            ..HealthLimits::default()
         },
         groups: vec![
             group("native", Engine::Native, false),

@@ -148,7 +148,7 @@ pub(super) fn opus() -> RTCRtpCodecParameters {
 }
 
 /// Where to listen: the IPv4 addresses of the machine's interfaces, or loopback where there is nothing else.
-fn host_addresses() -> Vec<SocketAddr> {
+pub(crate) fn host_addresses() -> Vec<SocketAddr> {
     let interfaces = rtc::shared::ifaces::ifaces().unwrap_or_default();
     let mut addresses: Vec<SocketAddr> = interfaces
         .iter()

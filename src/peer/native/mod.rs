@@ -22,6 +22,8 @@ mod tracks;
 mod upstream;
 mod wire;
 
+pub(crate) use connection::host_addresses;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
