@@ -227,7 +227,7 @@ pub fn health_checks(record: &Record, limits: &HealthLimits) -> Vec<HealthCheck>
     let total = |name: &str| Some(seconds(name)).filter(|values| !values.is_empty()).map(|values| values.iter().sum());
     let p99 = |name: &str| record.health_distribution(name).and_then(|values| values.quantile(0.99));
     let check = |name, statistic, observed, limit, advice| HealthCheck { name, statistic, observed, limit, advice };
-    vec![
+    let mut checks = vec![
         check(
             reading::MACHINE_CPU_RATIO,
             "median",
@@ -263,7 +263,30 @@ pub fn health_checks(record: &Record, limits: &HealthLimits) -> Vec<HealthCheck>
             limits.udp_receive_buffer_errors as f64,
             "raise net.core.rmem_max, or ask for less load",
         ),
-    ]
+    ];
+    checks.extend(arrivals(record, limits));
+    checks
+}
+
+/// The limits on arrivals, where the plan has them: a generator that falls behind its plan measures another load.
+fn arrivals(record: &Record, limits: &HealthLimits) -> impl Iterator<Item = HealthCheck> {
+    const ADVICE: &str = "let calls arrive at a lower rate, end the other programs on this machine, or use more cores";
+    let lateness = record.distribution(Metric::StartLatenessMs, Selection::ALL).quantile(0.99);
+    let late = limits.start_lateness_p99_ms.map(|limit| HealthCheck {
+        name: reading::START_LATENESS_P99_MS,
+        statistic: "p99",
+        observed: lateness,
+        limit,
+        advice: ADVICE,
+    });
+    let dropped = limits.arrivals_dropped.map(|limit| HealthCheck {
+        name: reading::ARRIVALS_DROPPED,
+        statistic: "total",
+        observed: Some(record.call_counts().dropped as f64),
+        limit: limit as f64,
+        advice: ADVICE,
+    });
+    late.into_iter().chain(dropped)
 }
 
 fn observe(values: &Distribution, statistic: Statistic) -> Option<f64> {

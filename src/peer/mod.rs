@@ -17,7 +17,9 @@ use self::external::ExternalPeer;
 use self::native::NativePeer;
 use self::network::PeerNetwork;
 use crate::plan::{CallPlan, Engine, GroupPlan, IceTransportPolicy, Plan, Role};
-use crate::record::{Failure, Lateness, MediaKind, MediaReport, PeerRecorder, Phase};
+use crate::record::{Failure, Lateness, Mark, MediaKind, MediaReport, PeerRecorder, Phase};
+use crate::signaling::client::Seat;
+use crate::signaling::{Client, ClientError};
 
 /// One end of one call, of any kind.
 ///
@@ -66,6 +68,8 @@ pub struct PeerContext {
     pub role: Role,
     /// Where it is on the network, with its servers.
     pub network: PeerNetwork,
+    /// Its place at the signaling connection of the person whose call it is one of; absent: it connects by itself.
+    pub seat: Option<Seat>,
     /// Where to report.
     pub recorder: PeerRecorder,
 }
@@ -74,6 +78,30 @@ impl PeerContext {
     /// Which candidates its call may use.
     pub fn ice_policy(&self) -> IceTransportPolicy {
         self.plan.policy_of(&self.call)
+    }
+
+    /// Connects to the signaling server, and marks when. Peers of one person in a room share a connection, whose opening is
+    /// told by the first call that the person makes on coming.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Client::connect`].
+    pub async fn signaling(&self) -> Result<Client, ClientError> {
+        let Some(seat) = &self.seat else {
+            self.recorder.mark(Mark::JoinStarted);
+            let client = Client::connect(&self.network.signaling).await?;
+            self.recorder.mark(Mark::SignalingConnected);
+            return Ok(client);
+        };
+        // Who offers has just come; of their calls the first tells how the connection was opened.
+        if self.role == Role::Offerer && seat.member.tells_opening() {
+            self.recorder.mark_at(seat.member.begun().await?, Mark::JoinStarted);
+            let (client, greeted) = seat.connect().await?;
+            self.recorder.mark_at(greeted, Mark::SignalingConnected);
+            return Ok(client);
+        }
+        self.recorder.mark(Mark::JoinStarted);
+        Ok(seat.connect().await?.0)
     }
 
     /// A failure of this peer.

@@ -128,6 +128,11 @@ impl Record {
             EventKind::ProgramEnded(end) => self.program_ends.push(end.clone()),
             EventKind::Interval(interval) => self.interval(at_us, interval),
             EventKind::Failure(failure) => self.fail(at_us, failure),
+            EventKind::Dropped { call, .. } => {
+                if let Some(call) = self.call_mut(call) {
+                    call.dropped = true;
+                }
+            }
             EventKind::Skipped(skip) => self.skipped.push(skip.clone()),
             EventKind::Warning(warning) => self.warnings.push(warning.clone()),
             EventKind::RunEnded { outcome } => self.outcome = Some(outcome.clone()),
@@ -182,6 +187,7 @@ impl Record {
             counts.attempted += u64::from(call.attempted());
             counts.connected += u64::from(call.attempted() && ends.into_iter().all(connected));
             counts.failed += u64::from(call.failed.is_some());
+            counts.dropped += u64::from(call.dropped);
         }
         counts
     }

@@ -36,7 +36,7 @@ pub fn plan(offerer: Engine, answerer: Engine, media: MediaPlan) -> Plan {
         direction: MediaDirection::SendRecv,
         browser: Some(BrowserPlan { tabs_per_browser: 4, ..BrowserPlan::default() }),
     };
-    let peer = |name: &str| PeerPlan { id: format!("{name}/0"), group: name.into(), site: None };
+    let peer = |name: &str| PeerPlan { id: format!("{name}/0"), group: name.into(), person: None, site: None };
     Plan {
         plan: Plan::VERSION,
         name: "browser-test".into(),
@@ -59,8 +59,12 @@ pub fn plan(offerer: Engine, answerer: Engine, media: MediaPlan) -> Plan {
             send_lateness_p99_ms: 1e6,
             steal_ratio: 1.0,
             udp_receive_buffer_errors: 0,
+            start_lateness_p99_ms: None,
+            arrivals_dropped: None,
         },
         groups: vec![group("offerer", offerer), group("answerer", answerer)],
+        start_within_us: None,
+        members: Vec::new(),
         calls: vec![CallPlan {
             id: "call/0".into(),
             set: "call".into(),
@@ -134,6 +138,7 @@ pub async fn create(pool: &BrowserPool, plan: &Plan, endpoint: &Endpoint) -> Cal
             recorder: recorder.for_peer(&peer.id, &call.id),
             plan: plan.clone(),
             network: network.clone(),
+            seat: None,
             call,
             role,
         }

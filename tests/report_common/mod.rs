@@ -282,6 +282,7 @@ fn plan() -> Plan {
                     format!("{group}/{set}-{end}{index}")
                 },
                 group: group.into(),
+                person: None,
                 site: None,
             };
             calls.push(CallPlan {
@@ -324,12 +325,16 @@ fn plan() -> Plan {
             send_lateness_p99_ms: 20.0,
             steal_ratio: 0.1,
             udp_receive_buffer_errors: 0,
+            start_lateness_p99_ms: Some(250.0),
+            arrivals_dropped: Some(0),
         },
         groups: vec![
             group("native", Engine::Native, false),
             group("chromium", Engine::Chromium, true),
             group("firefox", Engine::Firefox, true),
         ],
+        start_within_us: Some(2_000_000),
+        members: Vec::new(),
         calls,
         gates: vec![
             gate(Metric::SetupSuccessRatio, None, "mean >= 1", "default"),
