@@ -107,7 +107,12 @@ impl PeerContext {
     /// A failure of this peer.
     pub fn failure(&self, phase: Phase, reason: impl Into<String>) -> Failure {
         let (peer, call) = (self.recorder.peer().to_owned(), self.recorder.call().to_owned());
-        Failure { peer, call, phase, reason: reason.into() }
+        let reason = reason.into();
+        let reason = match remedy_of_scarcity(&reason) {
+            Some(remedy) => format!("{reason}; {remedy}"),
+            None => reason,
+        };
+        Failure { peer, call, phase, reason }
     }
 
     /// What this peer received of a stream of which nothing is known yet: it counts as not verified.
@@ -130,6 +135,22 @@ impl PeerContext {
             pli_count: None,
             nack_count: None,
         }
+    }
+}
+
+/// What to do where this machine, not the service, has run out of something. Stacks pass errors of the system on as texts,
+/// in which the number is what all have.
+fn remedy_of_scarcity(reason: &str) -> Option<&'static str> {
+    use rustix::io::Errno;
+    let says = |errno: Errno| reason.contains(&format!("(os error {})", errno.raw_os_error()));
+    if says(Errno::MFILE) || says(Errno::NFILE) {
+        Some("raise the limit of open files (ulimit -n), or ask for fewer calls at once")
+    } else if says(Errno::ADDRNOTAVAIL) || says(Errno::ADDRINUSE) {
+        Some("this machine has no free port: widen net.ipv4.ip_local_port_range, or ask for fewer calls at once")
+    } else if says(Errno::NOBUFS) || says(Errno::NOMEM) {
+        Some("this machine is out of memory: ask for fewer calls at once")
+    } else {
+        None
     }
 }
 
@@ -178,4 +199,20 @@ pub struct Sent {
     pub audio_packets: Option<u64>,
     /// Bulk data-channel messages.
     pub data_messages: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_machine_has_run_out_of_is_said_with_the_remedy() {
+        let says = |errno: rustix::io::Errno| {
+            let error = std::io::Error::from_raw_os_error(errno.raw_os_error());
+            remedy_of_scarcity(&format!("the peer connection cannot be made: {error}"))
+        };
+        assert!(says(rustix::io::Errno::MFILE).is_some_and(|remedy| remedy.contains("ulimit -n")));
+        assert!(says(rustix::io::Errno::ADDRNOTAVAIL).is_some_and(|remedy| remedy.contains("ip_local_port_range")));
+        assert_eq!(says(rustix::io::Errno::CONNREFUSED), None);
+    }
 }

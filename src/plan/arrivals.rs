@@ -44,7 +44,7 @@ impl Segment {
         let slope = (per_second(self.to) - from) / seconds;
         // The root of from·t + slope·t²/2 = arrivals in the form that loses no digits when the slope is small.
         let root = (from * from + 2.0 * slope * arrivals).max(0.0).sqrt();
-        let time = if from + root > 0.0 { 2.0 * arrivals / (from + root) } else { seconds };
+        let time = if from + root > 0.0 { 2.0 * arrivals / (from + root) } else { 0.0 };
         time.min(seconds) * SECOND_US
     }
 }

@@ -5,6 +5,7 @@
 
 mod arrivals;
 mod check;
+mod curve;
 mod expand;
 mod matrix;
 mod network;
@@ -18,6 +19,7 @@ use crate::gate::Gate;
 
 pub(crate) use arrivals::{ArrivalCurve, Segment, timed as timed_arrivals};
 pub(crate) use check::check;
+pub use curve::{Stretch, load_curve};
 pub(crate) use expand::{expand, room};
 pub(crate) use rooms::{SET as ROOMS, size_of_rooms};
 pub use network::{CellPlan, CredentialFault, NetworkDriver, NetworkPlan, ProgramPlan, TurnPlan, TurnServer};
