@@ -2,7 +2,7 @@
 
 use super::growth::{Growth, Resource, growths};
 use crate::plan::HealthLimits;
-use crate::record::{Record, reading};
+use crate::record::{Metric, Record, Selection, reading};
 
 /// A limit of `[health]`, and what was measured.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +39,7 @@ impl HealthCheck {
 }
 
 const CPU: &str = "end the other programs on this machine, ask for less load, or use more cores";
+const ARRIVALS: &str = "let calls arrive at a lower rate, end the other programs on this machine, or use more cores";
 const LEAK: &str = "this is a defect of the harness, please report it with the record; shorter runs, or fewer peers, do with what is there";
 
 /// Every limit of `[health]` against what was measured.
@@ -115,6 +116,20 @@ pub fn health_checks(record: &Record, limits: &HealthLimits) -> Vec<HealthCheck>
             Levels::of(record, reading::MEMORY_RATIO).most(),
             limits.memory_ratio,
             "end the other programs on this machine, raise the control group's memory limit, or ask for fewer peers",
+        ),
+        check(
+            reading::START_LATENESS_P99_MS,
+            "p99",
+            record.distribution(Metric::StartLatenessMs, Selection::ALL).quantile(0.99),
+            limits.start_lateness_p99_ms,
+            ARRIVALS,
+        ),
+        check(
+            reading::ARRIVALS_DROPPED,
+            "total",
+            Some(record.call_counts().dropped as f64),
+            limits.arrivals_dropped as f64,
+            ARRIVALS,
         ),
     ];
     let growths = growths(record);

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use super::{
     BrowserPlan, BulkPlan, CallPlan, DataPlan, Deadlines, GroupPlan, HealthLimits, IcePlan, IceServer, MediaPlan,
-    PeerPlan, Plan, SignalingPlan, VideoPlan, matrix,
+    PeerPlan, Plan, SignalingPlan, VideoPlan, arrivals, matrix, rooms,
 };
 use crate::gate::Gate;
 use crate::record::Metric;
-use crate::scenario::{Audio, Bulk, Calls, Health, Load, Media, Peers, Scenario, codec};
+use crate::scenario::{Audio, Bulk, Calls, Health, Media, Peers, Scenario, TopologyKind, codec};
 
 /// Spells out a scenario that was checked and completed.
 ///
@@ -17,9 +17,13 @@ use crate::scenario::{Audio, Bulk, Calls, Health, Load, Media, Peers, Scenario, 
 pub(crate) fn expand(scenario: &Scenario, file: &str, digest: String, gate_place: &dyn Fn(usize) -> String) -> Plan {
     let base = Path::new(file).parent().unwrap_or_else(|| Path::new(""));
     let network = matrix::network(scenario);
-    let calls = match (&scenario.matrix, &network) {
-        (Some(matrix), Some(network)) => matrix::calls(scenario, &matrix.cells(scenario.ice.policy), network),
-        _ => calls(scenario, base),
+    let (members, calls) = match (&scenario.matrix, &network) {
+        (Some(matrix), Some(network)) => {
+            (Vec::new(), matrix::calls(scenario, &matrix.cells(scenario.ice.policy), network))
+        }
+        // A scenario whose rooms overflow does not pass its check.
+        _ if scenario.topology.kind == TopologyKind::Rooms => rooms::rooms(scenario).unwrap_or_default(),
+        _ => (Vec::new(), calls(scenario, base)),
     };
     Plan {
         plan: Plan::VERSION,
@@ -38,6 +42,8 @@ pub(crate) fn expand(scenario: &Scenario, file: &str, digest: String, gate_place
         deadlines: deadlines(scenario),
         health: health(&scenario.health),
         groups: scenario.peers.iter().map(group).collect(),
+        start_within_us: Some(scenario.load.start_within.us),
+        members,
         calls,
         gates: gates(scenario, gate_place),
     }
@@ -98,6 +104,8 @@ pub(super) fn health(health: &Health) -> HealthLimits {
         memory_growth_ratio: health.memory_growth.ratio(),
         open_files_growth_ratio: health.open_files_growth.ratio(),
         tasks_growth_ratio: health.tasks_growth.ratio(),
+        start_lateness_p99_ms: health.start_lateness_p99.as_millis(),
+        arrivals_dropped: health.arrivals_dropped,
     }
 }
 
@@ -119,49 +127,55 @@ fn group(peers: &Peers) -> GroupPlan {
 }
 
 fn calls(scenario: &Scenario, base: &Path) -> Vec<CallPlan> {
+    let (load, seed) = (&scenario.load, scenario.seed);
+    let sets = &scenario.topology.calls;
+    let medias: Vec<Option<MediaPlan>> =
+        sets.iter().map(|set| set.media.as_ref().map(|own| media(own, base))).collect();
     let mut used: BTreeMap<&str, u32> = BTreeMap::new();
-    let mut arrived = 0;
     let mut calls = Vec::new();
-    for set in &scenario.topology.calls {
-        let media = set.media.as_ref().map(|own| media(own, base));
+    let mut add = |index: usize, number: u32, start_us: u64| {
+        let set = &sets[index];
+        let id = format!("{}/{number}", set.name());
+        calls.push(CallPlan {
+            set: set.name(),
+            room: room(&scenario.name, set, number),
+            offerer: placed(scenario, next_peer(&mut used, &set.offerer)),
+            answerer: placed(scenario, next_peer(&mut used, &set.answerer)),
+            start_us,
+            hold_us: arrivals::hold_us(load, seed, &id),
+            policy: None,
+            media: medias[index].clone(),
+            cell: None,
+            id,
+        });
+    };
+    if load.is_timed() {
+        // The sets take turns.
+        for (arrival, start_us) in arrivals::timed(load, seed).into_iter().enumerate() {
+            let number = u32::try_from(arrival / sets.len()).unwrap_or(u32::MAX);
+            add(arrival % sets.len(), number, start_us);
+        }
+        return calls;
+    }
+    let mut in_turn = arrivals::counted(load, seed, "");
+    for (index, set) in sets.iter().enumerate() {
+        let mut own = set.start.map(|start| (start.us, arrivals::counted(load, seed, &set.name())));
         for number in 0..set.count {
-            let start_us = match set.start {
-                Some(start) => start.us.saturating_add(offset(&scenario.load, number.into())),
-                None => offset(&scenario.load, arrived),
+            let start_us = match &mut own {
+                Some((start, own)) => own.next().map(|offset| start.saturating_add(offset)),
+                None => in_turn.next(),
             };
-            arrived += u64::from(set.start.is_none());
-            calls.push(CallPlan {
-                id: format!("{}/{number}", set.name()),
-                set: set.name(),
-                room: room(&scenario.name, set, number),
-                offerer: placed(scenario, next_peer(&mut used, &set.offerer)),
-                answerer: placed(scenario, next_peer(&mut used, &set.answerer)),
-                start_us,
-                hold_us: hold_us(scenario),
-                policy: None,
-                media: media.clone(),
-                cell: None,
-            });
+            add(index, number, start_us.unwrap_or(u64::MAX));
         }
     }
     calls.sort_by_key(|call| call.start_us);
     calls
 }
 
-/// How long media flows in a call.
-pub(super) fn hold_us(scenario: &Scenario) -> u64 {
-    scenario.load.hold.us
-}
-
-/// When the call with this number starts, among those that start in turn.
-pub(super) fn offset(load: &Load, number: u64) -> u64 {
-    load.arrivals.map_or(0, |rate| rate.offset_us(number))
-}
-
 /// The next peer of a group that no call has yet.
 pub(super) fn next_peer<'a>(used: &mut BTreeMap<&'a str, u32>, group: &'a str) -> PeerPlan {
     let next = used.entry(group).or_default();
-    let peer = PeerPlan { id: format!("{group}/{next}"), group: group.into(), site: None };
+    let peer = PeerPlan { id: format!("{group}/{next}"), group: group.into(), person: None, site: None };
     *next += 1;
     peer
 }

@@ -3,11 +3,14 @@
 //! A plan says what will be done without reference to anything outside it. It is written to `plan.toml` of the run
 //! directory, from which `harness run` repeats the run exactly.
 
+mod arrivals;
 mod check;
+mod curve;
 mod expand;
 mod matrix;
 mod needs;
 mod network;
+mod rooms;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,10 +19,13 @@ use sha2::{Digest, Sha256};
 use crate::gate::{Gate, Resource};
 use crate::scenario::Health;
 
+pub(crate) use arrivals::{ArrivalCurve, Segment, timed as timed_arrivals};
 pub(crate) use check::check;
+pub use curve::{Stretch, load_curve};
 pub(crate) use expand::{expand, room};
 pub(crate) use needs::{Needs, PeerNeeds, peers_of_descriptors, peers_of_memory};
 pub use network::{CellPlan, CredentialFault, NetworkDriver, NetworkPlan, ProgramPlan, TurnPlan, TurnServer};
+pub(crate) use rooms::{SET as ROOMS, size_of_rooms};
 
 /// What a run will do.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -50,6 +56,12 @@ pub struct Plan {
     pub health: HealthLimits,
     /// Peer groups, in the order of the scenario.
     pub groups: Vec<GroupPlan>,
+    /// Microseconds after its intended start when a call that could not be started is dropped; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_within_us: Option<u64>,
+    /// People in rooms, by the time at which they come; none in a plan of calls between two.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<MemberPlan>,
     /// Calls, by intended start.
     pub calls: Vec<CallPlan>,
     /// What must hold.
@@ -251,6 +263,10 @@ pub struct HealthLimits {
     pub open_files_growth_ratio: f64,
     /// Share by which its tasks grew while its load was steady, between 0 and 1.
     pub tasks_growth_ratio: f64,
+    /// 99th percentile of how late calls are started, in milliseconds.
+    pub start_lateness_p99_ms: f64,
+    /// Calls that were dropped because they could not be started in time.
+    pub arrivals_dropped: u64,
 }
 
 impl HealthLimits {
@@ -375,6 +391,20 @@ pub enum BrowserSource {
     Canvas,
 }
 
+/// A person in a room: one signaling connection, shared by a peer for each call with another person.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberPlan {
+    /// Unique in the run, such as `native/17`.
+    pub id: String,
+    /// The room on the signaling server.
+    pub room: String,
+    /// When the person comes, in microseconds since the start of the run's load.
+    pub join_us: u64,
+    /// When the person leaves, unless a call of theirs still lasts.
+    pub leave_us: u64,
+}
+
 /// One call between two peers.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -412,6 +442,9 @@ pub struct PeerPlan {
     pub id: String,
     /// The name of its group.
     pub group: String,
+    /// The person in the room whose signaling connection it uses; absent: it has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
     /// The name of the site that it is in; absent: it uses the networks of this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,

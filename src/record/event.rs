@@ -80,6 +80,13 @@ pub enum EventKind {
     Interval(Box<Interval>),
     /// A call failed at one of its peers.
     Failure(Failure),
+    /// A call was not started, because the harness could not start it in time.
+    Dropped {
+        /// The call.
+        call: String,
+        /// How late it was, in milliseconds.
+        late_ms: f64,
+    },
     /// Something that the scenario asks for was not done.
     Skipped(Skip),
     /// Something that the reader of the report should know.

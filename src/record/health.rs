@@ -46,6 +46,10 @@ pub mod reading {
     pub const SCHEDULING_LAG_P99_MS: &str = "scheduling_lag_p99_ms";
     /// 99th percentile of how late media packets leave.
     pub const SEND_LATENESS_P99_MS: &str = "send_lateness_p99_ms";
+    /// 99th percentile of how late calls were started; of the whole run only.
+    pub const START_LATENESS_P99_MS: &str = "start_lateness_p99_ms";
+    /// Calls that were dropped because they could not be started in time; of the whole run only.
+    pub const ARRIVALS_DROPPED: &str = "arrivals_dropped";
 }
 
 /// The probe of scheduling lag sleeps this long, again and again.

@@ -24,7 +24,7 @@ pub use event::{
     Absence, Candidate, Event, EventKind, Failure, Interval, LabCheck, MediaKind, MediaReport, Outcome, Path, Phase,
     ProgramEnd, RunStarted, Skip, TallyReport, ThreadLoad, Warning,
 };
-pub use fold::{AbsenceCount, At, Record, Selection};
+pub use fold::{AbsenceCount, At, FailureCount, Record, Selection};
 pub use health::{Health, Lateness, Readings, reading};
 pub use histogram::{Distribution, DistributionError};
 pub use mark::Mark;

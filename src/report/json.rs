@@ -10,8 +10,8 @@ use super::fallback::{Fallback, fallbacks};
 use crate::gate::{GateResult, Growth, Judgement, MatrixResult, Verdict};
 use crate::plan::{Engine, NetworkDriver, Role};
 use crate::record::{
-    At, CallCounts, Direction, Distribution, LabCheck, Mark, MediaReport, Metric, Outcome, Path, Phase, Record, Scope,
-    Selection, Skip, ThreadLoad, Unit, Warning,
+    At, CallCounts, Direction, Distribution, FailureCount, LabCheck, Mark, MediaReport, Metric, Outcome, Path, Phase,
+    Record, Scope, Selection, Skip, ThreadLoad, Unit, Warning,
 };
 
 /// The version of the schema. Adding a field is compatible and keeps it.
@@ -63,6 +63,8 @@ struct Report<'a> {
     calls: CallCounts,
     /// Failures in the order in which they were seen.
     failures: Vec<FailureEntry<'a>>,
+    /// Failures by phase and reason, the most frequent first.
+    failure_counts: Vec<FailureCountEntry<'a>>,
     /// Every gate, in the order of the scenario.
     gates: &'a [GateResult],
     /// What became of every pair of networks; absent without a matrix.
@@ -121,6 +123,16 @@ struct FailureEntry<'a> {
     call: &'a str,
     phase: Phase,
     reason: &'a str,
+}
+
+/// How often peers failed in one phase for one reason.
+#[derive(JsonSchema, Serialize)]
+struct FailureCountEntry<'a> {
+    phase: Phase,
+    reason: &'a str,
+    count: u64,
+    /// The peer that failed first.
+    example: &'a str,
 }
 
 /// A metric.
@@ -277,6 +289,16 @@ impl<'a> Report<'a> {
                 .collect(),
             calls: record.call_counts(),
             failures: failures(record),
+            failure_counts: record
+                .failure_counts()
+                .into_iter()
+                .map(|FailureCount { count, example: first }| FailureCountEntry {
+                    phase: first.phase,
+                    reason: &first.reason,
+                    count,
+                    example: &first.peer,
+                })
+                .collect(),
             gates: &judgement.gates,
             matrix: crate::gate::matrix(record),
             fallbacks: fallbacks(record),

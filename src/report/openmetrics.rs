@@ -21,6 +21,7 @@ pub(super) fn render(record: &Record, judgement: &Judgement) -> String {
         ("attempted", counts.attempted),
         ("connected", counts.connected),
         ("failed", counts.failed),
+        ("dropped", counts.dropped),
     ] {
         let _ = writeln!(out, "harness_calls{{{label},state=\"{state}\"}} {count}");
     }

@@ -6,7 +6,7 @@ use super::fallback::{Fallback, fallbacks, summaries};
 use super::{matrix, number};
 use crate::gate::{CellOutcome, GateVerdict, Judgement, Verdict, growths, health_checks};
 use crate::plan::Engine;
-use crate::record::{Record, Selection, Unit, WaitFor};
+use crate::record::{Failure, FailureCount, Record, Selection, Unit, WaitFor};
 
 /// How the text looks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -169,7 +169,11 @@ fn relays(text: &mut Text, fallbacks: &[Fallback<'_>]) {
     }
 }
 
+/// Each failure, or of many failures each phase and reason.
 fn failures(text: &mut Text, record: &Record) {
+    if record.failures().len() > FAILURES {
+        return failure_counts(text, record);
+    }
     for failure in record.failures().iter().take(FAILURES) {
         let failure = &failure.what;
         let phase = super::phase_name(failure.phase);
@@ -179,8 +183,18 @@ fn failures(text: &mut Text, record: &Record) {
             Colour::Red,
         );
     }
-    if let Some(more) = record.failures().len().checked_sub(FAILURES + 1) {
-        text.line(&format!("  … and {} in the report", number::count(more as u64 + 1, "more failure")));
+}
+
+fn failure_counts(text: &mut Text, record: &Record) {
+    let counts = record.failure_counts();
+    for FailureCount { count, example } in counts.iter().take(FAILURES) {
+        let Failure { peer, call, phase, reason } = example;
+        let failures = number::count(*count, "failure");
+        let phase = super::phase_name(*phase);
+        text.labelled("failed ", &format!("{failures} ({phase}): {reason}; first {peer} in call {call}"), Colour::Red);
+    }
+    if let Some(more) = counts.len().checked_sub(FAILURES + 1) {
+        text.line(&format!("  … and {} in the report", number::count(more as u64 + 1, "more reason")));
     }
 }
 

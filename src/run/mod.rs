@@ -3,12 +3,14 @@
 //! A run is: a directory for the record, the event stream and its writer, the signaling server, the browsers, then every
 //! call of the plan at its intended time, and at the end all of that taken down again, whichever way the end comes.
 
+mod arrivals;
 mod call;
 mod environment;
 mod interrupt;
 mod network;
 mod phases;
 mod preflight;
+mod rooms;
 #[cfg(test)]
 mod testing;
 mod traffic;
@@ -19,28 +21,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::peer::Engines;
 use crate::peer::browser::{BrowserInfo, BrowserPool, Unavailable};
 use crate::peer::network::{IceServers, PeerHost, PeerNetwork};
-use crate::plan::{CallPlan, Plan};
+use crate::plan::Plan;
 use crate::record::{
-    EventKind, Health, Interval, Outcome, Record, Recorder, RunDirectory, RunStarted, Skip, Warning, WriteError,
-    Writer, interval_length,
+    EventKind, Health, Outcome, Record, Recorder, RunDirectory, RunStarted, Skip, Warning, WriteError, Writer,
 };
 use crate::signaling::{Endpoint, Identity, Limits, Server, ServerConfig};
+use arrivals::Schedule;
 use call::{Stage, Surroundings};
 pub use network::PeerPackets;
 use network::{Network, StartError};
+use rooms::Rooms;
 use traffic::Traffic;
 
-/// How long after the preparations the load starts, so that every call's task waits for its time and none is late.
+/// How long after the preparations the load starts, so that nothing that they left behind makes the first call late.
 const RUN_UP: Duration = Duration::from_millis(200);
-
-/// How long calls may take to hang up once the run is to end.
-const TEARDOWN: Duration = Duration::from_secs(20);
 
 /// Where the record goes, and who watches.
 pub struct Options {
@@ -151,7 +150,7 @@ async fn perform(
         }
     };
     recorder.record(EventKind::Environment(environment::browsers(prepared.values().flatten())));
-    let calls = admit(&plan, &prepared, recorder);
+    let schedule = Schedule::new(&plan, admit(&plan, &prepared, recorder));
     if let Some(network) = &mut surroundings.network {
         for check in network.check().await {
             recorder.record(EventKind::LabCheck(check));
@@ -164,23 +163,19 @@ async fn perform(
         }
     }
 
-    let traffic = Traffic::default();
     // What the preparations cost says nothing about the generator under load.
     health.read();
     let stage = Arc::new(Stage {
         engines: Engines { send_lateness: health.send_lateness(), browsers },
         surroundings,
         recorder: recorder.clone(),
-        traffic: traffic.clone(),
+        traffic: Traffic::default(),
+        rooms: Rooms::new(&plan),
         load_start: Instant::now() + RUN_UP,
         cancel: cancel.clone(),
         plan,
     });
-    let mut running = JoinSet::new();
-    for call in calls {
-        running.spawn(call::conduct(Arc::clone(&stage), call));
-    }
-    let broke = supervise(&mut running, &mut health, recorder, &traffic, &cancel).await;
+    let broke = arrivals::conduct(&stage, schedule, &mut health).await;
     stage.engines.browsers.close().await;
     // The last call has let go of it.
     let network = Arc::into_inner(stage).and_then(|stage| stage.surroundings.network);
@@ -226,62 +221,6 @@ async fn end_network(
     }
 }
 
-/// Waits for every call, recording the state of the run at the end of each interval. Returns what broke, if anything did.
-async fn supervise(
-    running: &mut JoinSet<()>,
-    health: &mut Health,
-    recorder: &Recorder,
-    traffic: &Traffic,
-    cancel: &CancellationToken,
-) -> Option<String> {
-    let next = || tokio::time::Instant::now() + interval_length(recorder.start().elapsed());
-    let mut interval_ends = next();
-    let mut broke = None;
-    let mut teardown_ends = None;
-    loop {
-        let give_up = async {
-            match teardown_ends {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            ended = running.join_next() => match ended {
-                None => break,
-                Some(Ok(())) => {}
-                Some(Err(error)) => broke = Some(format!("a call's task broke: {error}")),
-            },
-            () = tokio::time::sleep_until(interval_ends) => {
-                interval(health, recorder, traffic);
-                interval_ends = next();
-            }
-            () = cancel.cancelled(), if teardown_ends.is_none() => {
-                teardown_ends = Some(tokio::time::Instant::now() + TEARDOWN);
-            }
-            () = give_up => {
-                running.shutdown().await;
-                break;
-            }
-        }
-    }
-    interval(health, recorder, traffic);
-    broke
-}
-
-fn interval(health: &mut Health, recorder: &Recorder, traffic: &Traffic) {
-    let totals = traffic.totals();
-    let readings = health.read();
-    recorder.record(EventKind::Interval(Box::new(Interval {
-        covers_us: readings.covers_us,
-        peers: totals.peers,
-        send_bps: totals.send_bps,
-        recv_bps: totals.recv_bps,
-        health: readings.health,
-        health_histograms: readings.health_histograms,
-        threads: readings.threads,
-    })));
-}
-
 /// The server to use, started if it is the bundled one.
 async fn signaling(plan: &Plan, directory: &RunDirectory) -> Result<(Option<Server>, Endpoint), String> {
     let signaling = &plan.signaling;
@@ -303,20 +242,20 @@ async fn signaling(plan: &Plan, directory: &RunDirectory) -> Result<(Option<Serv
     Ok((Some(server), endpoint))
 }
 
-/// The calls that can be made; for the others, says what is missing.
+/// The indices of the calls that can be made; for the others, says what is missing.
 fn admit(
     plan: &Plan,
     prepared: &BTreeMap<String, Result<BrowserInfo, Unavailable>>,
     recorder: &Recorder,
-) -> Vec<Arc<CallPlan>> {
+) -> Vec<usize> {
     let missing: Vec<_> = prepared.iter().filter_map(|(group, result)| Some((group, result.as_ref().err()?))).collect();
     let mut left_out = vec![0; missing.len()];
     let mut calls = Vec::with_capacity(plan.calls.len());
-    for call in &plan.calls {
+    for (index, call) in plan.calls.iter().enumerate() {
         let ends = [&call.offerer.group, &call.answerer.group];
         match missing.iter().position(|(group, _)| ends.contains(group)) {
-            Some(index) => left_out[index] += 1,
-            None => calls.push(Arc::new(call.clone())),
+            Some(missing) => left_out[missing] += 1,
+            None => calls.push(index),
         }
     }
     for ((group, unavailable), calls) in missing.iter().zip(left_out) {

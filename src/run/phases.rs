@@ -85,6 +85,7 @@ fn why_absent(plan: &Plan, call: &CallPlan, role: Role, metric: Metric) -> &'sta
         Role::Offerer => (&call.offerer, &call.answerer),
         Role::Answerer => (&call.answerer, &call.offerer),
     };
+    let shares_signaling = own.person.is_some();
     let (Some(own), Some(other)) = (plan.group(&own.group), plan.group(&other.group)) else {
         return "the peer's group is not in the plan";
     };
@@ -101,6 +102,9 @@ fn why_absent(plan: &Plan, call: &CallPlan, role: Role, metric: Metric) -> &'sta
             .any(|url| schemes.iter().any(|scheme| url.starts_with(scheme)))
     };
     match metric {
+        Metric::SignalingConnectMs if shares_signaling => {
+            "the person's signaling connection was opened before this call, or another call on it tells how"
+        }
         Metric::FirstSrflxMs if !has_server(&["stun:", "turn:", "turns:"]) => "no STUN server is configured",
         Metric::FirstRelayMs if !has_server(&["turn:", "turns:"]) => "no TURN server is configured",
         Metric::FirstSrflxMs => "no server-reflexive candidate was gathered",

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::error::suggest;
-use super::format::{Data, GateRule, Media, Scenario, Signaling, Video};
+use super::format::{Data, GateRule, Media, Scenario, Signaling, TopologyKind, Video};
 use super::report::Report;
 use super::units::{Size, Time};
-use super::{matrix, network, topology};
+use super::{load, matrix, network, topology};
 use crate::gate::Expectation;
-use crate::plan::{Engine, VideoCodec};
+use crate::plan::{Engine, ROOMS, VideoCodec};
 use crate::turn::client::IceUrl;
 
 /// Checks a scenario of the right shape, and fills in the names, counts and calls that follow from the rest.
@@ -27,7 +27,8 @@ pub(super) fn check(scenario: &mut Scenario, base: &Path, report: &mut Report<'_
     matrix::complete(scenario, report);
     peers(scenario, report);
     network::check(scenario, report);
-    topology::complete(scenario, report);
+    let arrivals = load::check(scenario, report);
+    topology::complete(scenario, arrivals, report);
     times(scenario, report);
     gates(scenario, report);
 }
@@ -207,7 +208,6 @@ fn peers(scenario: &Scenario, report: &mut Report<'_>) {
 
 fn times(scenario: &Scenario, report: &mut Report<'_>) {
     let day = Time { us: 86_400_000_000 };
-    bounds(report, "load.hold", scenario.load.hold, Time::from_millis(100), day);
     let deadlines = &scenario.deadlines;
     for (key, value) in [
         ("start", deadlines.start),
@@ -223,6 +223,7 @@ fn gates(scenario: &Scenario, report: &mut Report<'_>) {
     let groups: Vec<&str> = scenario.peers.iter().map(super::format::Peers::name).collect();
     let sets: Vec<String> = match &scenario.matrix {
         Some(matrix) => matrix.cells(scenario.ice.policy).into_iter().map(|cell| cell.name).collect(),
+        None if scenario.topology.kind == TopologyKind::Rooms => vec![ROOMS.to_owned()],
         None => scenario.topology.calls.iter().map(super::format::Calls::name).collect(),
     };
     for (index, GateRule { metric, scope, expect, .. }) in scenario.gate.iter().enumerate() {
@@ -242,7 +243,13 @@ fn gates(scenario: &Scenario, report: &mut Report<'_>) {
     }
 }
 
-fn bounds<T: PartialOrd + std::fmt::Display>(report: &mut Report<'_>, path: &str, value: T, least: T, most: T) {
+pub(super) fn bounds<T: PartialOrd + std::fmt::Display>(
+    report: &mut Report<'_>,
+    path: &str,
+    value: T,
+    least: T,
+    most: T,
+) {
     if value < least || value > most {
         let key = path.rsplit('.').next().unwrap_or(path);
         report.wrong(path, format!("`{key}` cannot be {value}"), format!("{least} to {most} is accepted"));

@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::load::Load;
 use super::matrix::Matrix;
 use super::network::Network;
-use super::units::{Rate, Share, Size, Time};
+use super::units::{Share, Size, Time};
 use crate::plan::{BrowserSource, Engine, IceTransportPolicy, MediaDirection};
 use crate::record::Metric;
 
@@ -185,9 +186,9 @@ pub struct Peers {
     /// The kind of peer. Default: `native`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<Engine>,
-    /// How many peers, 1 to 10000. Default: as many as the calls need.
+    /// How many peers, 1 to 400000. Default: as many as the calls need.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(range(min = 1, max = 400_000))]
     pub count: Option<u32>,
     /// Whether the run may do without this group when its engine is missing on the machine. Otherwise the verdict of
     /// such a run is invalid.
@@ -223,10 +224,19 @@ pub struct Peers {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Topology {
-    /// The shape. `pairs`: every peer takes part in one call between two.
+    /// The shape. `pairs`: every peer takes part in one call between two. `rooms`: everybody calls everybody else who is in
+    /// the same room (a full mesh).
     #[serde(default)]
     pub kind: TopologyKind,
-    /// Sets of like calls. Without any, the peers of a single group call each other in order (the first offers to the
+    /// Rooms only: how many people a room has room for, 2 to 50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 50))]
+    pub size: Option<u32>,
+    /// Rooms only: how many rooms there are, 1 to 10000. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub count: Option<u32>,
+    /// Pairs only: sets of like calls. Without any, the peers of a single group call each other in order (the first offers to the
     /// second), and of two groups the first calls the second.
     #[serde(default)]
     #[schemars(length(max = 1_000))]
@@ -240,6 +250,9 @@ pub enum TopologyKind {
     /// Every peer takes part in one call between two.
     #[default]
     Pairs,
+    /// Everybody calls everybody else who is in the same room: one signaling connection per person, one peer connection
+    /// per pair. Who comes later offers.
+    Rooms,
 }
 
 /// A set of like calls.
@@ -250,9 +263,9 @@ pub struct Calls {
     pub offerer: String,
     /// The group whose peers answer; may be the same.
     pub answerer: String,
-    /// How many calls, 1 to 10000.
+    /// How many calls, 1 to 200000. Not with a `[load]` that says itself how many arrive.
     #[serde(default = "one")]
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(range(min = 1, max = 200_000))]
     pub count: u32,
     /// Name of the set: letters, digits, `-` and `_`, at most 81. Default: `OFFERER-ANSWERER`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -268,17 +281,6 @@ pub struct Calls {
     /// What flows in these calls, in place of the whole of the scenario's `[media]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media: Option<Media>,
-}
-
-/// When calls start, and how long they last.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Load {
-    /// How many calls start per second, evenly spaced. Default: all at once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub arrivals: Option<Rate>,
-    /// How long media flows in a call, 100ms to 24h.
-    pub hold: Time,
 }
 
 /// How long each step of a call may take, 1ms to 24h.
@@ -324,6 +326,10 @@ pub struct Health {
     pub open_files_growth: Share,
     /// The same for its tasks.
     pub tasks_growth: Share,
+    /// 99th percentile of how late calls are started.
+    pub start_lateness_p99: Time,
+    /// Calls that could not be started within `load.start_within`, and were dropped.
+    pub arrivals_dropped: u64,
 }
 
 /// Something that must hold at the end of the run.
@@ -406,12 +412,6 @@ impl Default for Data {
     }
 }
 
-impl Default for Load {
-    fn default() -> Self {
-        Self { arrivals: None, hold: Time::from_millis(5_000) }
-    }
-}
-
 impl Default for DeadlineTable {
     fn default() -> Self {
         Self {
@@ -438,6 +438,8 @@ impl Default for Health {
             memory_growth: Share { ppm: 100_000 },
             open_files_growth: Share { ppm: 100_000 },
             tasks_growth: Share { ppm: 100_000 },
+            start_lateness_p99: Time::from_millis(250),
+            arrivals_dropped: 0,
         }
     }
 }

@@ -9,9 +9,11 @@ mod check;
 mod error;
 mod explain;
 mod format;
+mod load;
 mod matrix;
 mod network;
 mod report;
+mod rooms;
 mod set;
 mod shape;
 mod source;
@@ -28,9 +30,10 @@ use toml::Value;
 pub use error::{ScenarioError, ScenarioErrors};
 pub use explain::Setting;
 pub use format::{
-    Audio, Bulk, Calls, Data, DeadlineTable, GateRule, Health, Ice, Load, Media, Peers, Scenario, Server, Signaling,
+    Audio, Bulk, Calls, Data, DeadlineTable, GateRule, Health, Ice, Media, Peers, Scenario, Server, Signaling,
     Topology, TopologyKind, Video, Where,
 };
+pub use load::{Distribution, Hold, HoldTable, Load, Spacing, Stage};
 pub use matrix::Matrix;
 pub use network::{
     Carrier, Credential, FirewallTable, Ipv6, LinkChange, LinkName, LinkTable, NamedOr, NatTable, Network, Program,

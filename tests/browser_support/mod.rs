@@ -36,7 +36,7 @@ pub fn plan(offerer: Engine, answerer: Engine, media: MediaPlan) -> Plan {
         direction: MediaDirection::SendRecv,
         browser: Some(BrowserPlan { tabs_per_browser: 4, ..BrowserPlan::default() }),
     };
-    let peer = |name: &str| PeerPlan { id: format!("{name}/0"), group: name.into(), site: None };
+    let peer = |name: &str| PeerPlan { id: format!("{name}/0"), group: name.into(), person: None, site: None };
     Plan {
         plan: Plan::VERSION,
         name: "browser-test".into(),
@@ -62,6 +62,8 @@ pub fn plan(offerer: Engine, answerer: Engine, media: MediaPlan) -> Plan {
             ..HealthLimits::default()
         },
         groups: vec![group("offerer", offerer), group("answerer", answerer)],
+        start_within_us: None,
+        members: Vec::new(),
         calls: vec![CallPlan {
             id: "call/0".into(),
             set: "call".into(),
@@ -135,6 +137,7 @@ pub async fn create(pool: &BrowserPool, plan: &Plan, endpoint: &Endpoint) -> Cal
             recorder: recorder.for_peer(&peer.id, &call.id),
             plan: plan.clone(),
             network: network.clone(),
+            seat: None,
             call,
             role,
         }

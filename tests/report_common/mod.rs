@@ -283,6 +283,7 @@ fn plan() -> Plan {
                     format!("{group}/{set}-{end}{index}")
                 },
                 group: group.into(),
+                person: None,
                 site: None,
             };
             calls.push(CallPlan {
@@ -332,6 +333,8 @@ fn plan() -> Plan {
             group("chromium", Engine::Chromium, true),
             group("firefox", Engine::Firefox, true),
         ],
+        start_within_us: Some(2_000_000),
+        members: Vec::new(),
         calls,
         gates: vec![
             gate(Metric::SetupSuccessRatio, None, "mean >= 1", "default"),

@@ -45,7 +45,6 @@ use super::network::PeerNetwork;
 use super::{Peer, PeerContext, Sent, Snapshot};
 use crate::plan::Role;
 use crate::record::{Failure, Lateness, Mark, Metric, Phase};
-use crate::signaling::Client;
 use crate::signaling::client::{Receiver, Sender};
 
 /// How long hanging up may take: the stack's own limit for its driver is well below.
@@ -113,10 +112,8 @@ impl Peer for NativePeer {
     async fn join(&mut self) -> Result<(), Failure> {
         let recorder = &self.context.recorder;
         self.tracker.enter(Phase::Signaling, "the signaling server to accept the connection");
-        recorder.mark(Mark::JoinStarted);
         let failure = |error: &dyn std::fmt::Display| self.context.failure(Phase::Signaling, error.to_string());
-        let mut client = Client::connect(&self.context.network.signaling).await.map_err(|error| failure(&error))?;
-        recorder.mark(Mark::SignalingConnected);
+        let mut client = self.context.signaling().await.map_err(|error| failure(&error))?;
         self.tracker.enter(Phase::Signaling, "the signaling server to let the peer into its room");
         let present = client.join(&self.context.call.room).await.map_err(|error| failure(&error))?;
         recorder.mark(Mark::Joined);
