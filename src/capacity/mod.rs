@@ -80,6 +80,13 @@ pub enum CutShort {
 impl Capacity {
     /// The version of the format that this binary writes and reads.
     pub const SCHEMA_VERSION: u32 = 1;
+    /// The name of its file.
+    pub const FILE: &'static str = "capacity.json";
+
+    /// The JSON Schema (2020-12) of `capacity.json`.
+    pub fn json_schema() -> serde_json::Value {
+        schemars::schema_for!(Capacity).to_value()
+    }
 
     /// Brings in what the search has come to.
     pub fn conclude(&mut self, answer: Answer, cut_short: Option<&CutShort>) {
