@@ -3,6 +3,7 @@
 //! Data flows one way: **scenario → plan → run → record → report and gate → exit code.**
 //! `ARCHITECTURE.md` is the map; each module's documentation says what it owns and what it may not do.
 
+pub mod capacity;
 pub mod cli;
 pub mod gate;
 pub mod lab;

@@ -443,7 +443,7 @@ fn kind_name(kind: MediaKind) -> &'static str {
 }
 
 /// A command line that a POSIX shell reads back as it was.
-fn shell(arguments: &[String]) -> String {
+pub(super) fn shell(arguments: &[String]) -> String {
     let plain = |argument: &&String| {
         !argument.is_empty() && argument.chars().all(|c| c.is_ascii_alphanumeric() || "-_=+:,./@%".contains(c))
     };

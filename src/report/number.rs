@@ -37,7 +37,7 @@ pub(super) fn bytes(bytes: f64) -> String {
 }
 
 /// A duration in microseconds, as seconds or minutes.
-pub(super) fn duration(us: u64) -> String {
+pub fn duration(us: u64) -> String {
     let seconds = us as f64 / 1e6;
     if seconds < 120.0 {
         format!("{seconds:.1} s")

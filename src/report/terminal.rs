@@ -260,7 +260,7 @@ fn verdict(text: &mut Text, record: &Record, judgement: &Judgement) {
 }
 
 #[derive(Clone, Copy)]
-enum Colour {
+pub(super) enum Colour {
     None,
     Dim,
     Red,
@@ -268,19 +268,20 @@ enum Colour {
     Yellow,
 }
 
-struct Text {
-    out: String,
-    style: Style,
+/// Text that grows line by line.
+pub(super) struct Text {
+    pub(super) out: String,
+    pub(super) style: Style,
 }
 
 impl Text {
-    fn line(&mut self, line: &str) {
+    pub(super) fn line(&mut self, line: &str) {
         self.out.push_str(line.trim_end());
         self.out.push('\n');
     }
 
     /// The first row is the head, and the first column stands at the left.
-    fn table(&mut self, rows: &[Vec<String>]) {
+    pub(super) fn table(&mut self, rows: &[Vec<String>]) {
         let columns = rows.first().map_or(0, Vec::len);
         let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(width).collect();
@@ -293,12 +294,12 @@ impl Text {
         }
     }
 
-    fn coloured(&mut self, line: &str, colour: Colour) {
+    pub(super) fn coloured(&mut self, line: &str, colour: Colour) {
         let painted = self.paint(line, colour);
         self.line(&painted);
     }
 
-    fn labelled(&mut self, label: &str, message: &str, colour: Colour) {
+    pub(super) fn labelled(&mut self, label: &str, message: &str, colour: Colour) {
         let indent = label.chars().count() + 4;
         let lines = wrap(message, self.style.width.saturating_sub(indent).max(20));
         for (index, line) in lines.iter().enumerate() {
@@ -307,7 +308,7 @@ impl Text {
         }
     }
 
-    fn prose(&mut self, indent: &str, message: &str, colour: Colour) {
+    pub(super) fn prose(&mut self, indent: &str, message: &str, colour: Colour) {
         for line in wrap(message, self.style.width.saturating_sub(indent.len()).max(20)) {
             self.coloured(&format!("{indent}{line}"), colour);
         }

@@ -15,7 +15,7 @@ use crate::plan::Plan;
 use crate::record::{EventKind, Health, Interval, interval_length};
 
 /// How long calls may take to hang up once the run is to end.
-const TEARDOWN: Duration = Duration::from_secs(20);
+pub(super) const TEARDOWN: Duration = Duration::from_secs(20);
 
 /// Who comes when, in the order of time.
 pub(super) struct Schedule {

@@ -5,6 +5,7 @@
 
 mod arrivals;
 mod call;
+mod capacity;
 mod environment;
 mod interrupt;
 mod network;
@@ -17,7 +18,7 @@ mod traffic;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,7 @@ use crate::record::{
 use crate::signaling::{Endpoint, Identity, Limits, Server, ServerConfig};
 use arrivals::Schedule;
 use call::{Stage, Surroundings};
+pub use capacity::{Prober, find_capacity};
 pub use network::PeerPackets;
 use network::{Network, StartError};
 use rooms::Rooms;
@@ -41,10 +43,8 @@ use traffic::Traffic;
 /// How long after the preparations the load starts, so that nothing that they left behind makes the first call late.
 const RUN_UP: Duration = Duration::from_millis(200);
 
-/// Where the record goes, and who watches.
+/// What the record says of the command, and who watches.
 pub struct Options {
-    /// The folder of all records, such as `reports`.
-    pub out: PathBuf,
     /// The command line, for the record.
     pub command: Vec<String>,
     /// Is shown the record about four times per second.
@@ -67,7 +67,7 @@ pub struct Finished {
 /// Why a run did not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The record has nowhere to go.
+    /// The record cannot be begun.
     #[error(transparent)]
     Directory(#[from] WriteError),
     /// The event stream has no writer.
@@ -75,10 +75,9 @@ pub enum RunError {
     Writer(#[source] std::io::Error),
 }
 
-/// Runs a plan. Whatever happens once the record exists is in the record.
-pub async fn run(plan: Plan, options: Options) -> Result<Finished, RunError> {
+/// Runs a plan. Its record goes to `directory`, and whatever happens once the record exists is in the record.
+pub async fn run(plan: Plan, directory: RunDirectory, options: Options) -> Result<Finished, RunError> {
     let now = jiff::Timestamp::now();
-    let directory = RunDirectory::create(&options.out, &plan.name, now)?;
     let events = directory.create_events()?;
     let (recorder, stream) = Recorder::new();
     let writer = Writer::start(events, stream, recorder.tallies(), options.observe).map_err(RunError::Writer)?;

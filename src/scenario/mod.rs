@@ -16,6 +16,7 @@ mod report;
 mod rooms;
 mod set;
 mod shape;
+mod size;
 mod source;
 mod topology;
 mod tree;
@@ -40,6 +41,7 @@ pub use network::{
     Site, SiteKind, Turn,
 };
 pub use set::Overrides;
+pub use size::{FixedSize, Sizing};
 pub use source::{Place, Source};
 pub use units::{BitRate, Rate, Share, Size, Time, UnitError};
 
@@ -58,6 +60,8 @@ pub struct Loaded {
     pub plan: Plan,
     /// Every value of the scenario, given or defaulted, and where it comes from.
     pub settings: Vec<Setting>,
+    /// How its load can be changed, for a search of the capacity; or why it cannot.
+    pub sizing: Result<Sizing, FixedSize>,
 }
 
 /// Reads a scenario or plan file, and checks it against this machine's files and environment too.
@@ -111,7 +115,7 @@ fn load_within(
     let gate_place = |index: usize| tree.key_place(&format!("gate.{index}")).to_string();
     let digest = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
     let plan = plan::expand(&scenario, path, digest, &gate_place);
-    Ok(Loaded { plan, settings: explain::settings(&scenario, &tree) })
+    Ok(Loaded { plan, settings: explain::settings(&scenario, &tree), sizing: Sizing::of(&scenario, &tree) })
 }
 
 fn load_plan(tree: &Tree, surroundings: Surroundings<'_>) -> Result<Loaded, ScenarioErrors> {
@@ -119,7 +123,7 @@ fn load_plan(tree: &Tree, surroundings: Surroundings<'_>) -> Result<Loaded, Scen
     let mut report = Report::new(tree, surroundings);
     plan::check(&plan, &mut report);
     nothing_wrong(report.errors())?;
-    Ok(Loaded { settings: explain::settings(&plan, tree), plan })
+    Ok(Loaded { settings: explain::settings(&plan, tree), plan, sizing: Sizing::of_plan() })
 }
 
 /// The values as `T`, whose schema it is.
