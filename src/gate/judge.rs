@@ -227,6 +227,7 @@ fn show(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Milliseconds => format!("{value:.3} ms"),
         Unit::BitsPerSecond => format!("{value:.0} bit/s"),
+        Unit::PerSecond => format!("{value:.3}/s"),
         Unit::Ratio => format!("{value:.6}").trim_end_matches('0').trim_end_matches('.').to_owned(),
     }
 }

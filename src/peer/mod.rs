@@ -7,6 +7,7 @@ pub mod browser;
 mod external;
 mod native;
 pub mod network;
+mod signaling;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use self::external::ExternalPeer;
 use self::native::NativePeer;
 pub(crate) use self::native::host_addresses;
 use self::network::PeerNetwork;
+use self::signaling::SignalingPeer;
 use crate::plan::{CallPlan, Engine, GroupPlan, IceTransportPolicy, Plan, Role};
 use crate::record::{Failure, Lateness, Mark, MediaKind, MediaReport, PeerRecorder, Phase};
 use crate::signaling::client::Seat;
@@ -168,7 +170,7 @@ pub struct Snapshot {
 
 /// Makes peers of every kind.
 pub struct Engines {
-    /// Where native senders report how late packets leave.
+    /// Where native senders and signaling peers report how late packets and messages leave.
     pub send_lateness: Lateness,
     /// The browsers of the run.
     pub browsers: BrowserPool,
@@ -179,6 +181,7 @@ impl Engines {
     pub async fn create(&self, context: PeerContext) -> Result<Box<dyn Peer>, Failure> {
         match context.group.engine {
             Engine::Native => Ok(Box::new(NativePeer::create(context, self.send_lateness.clone()).await?)),
+            Engine::Signaling => Ok(Box::new(SignalingPeer::new(context, self.send_lateness.clone()))),
             Engine::Chromium | Engine::Firefox => self.browsers.create(context).await,
             Engine::External => Ok(Box::new(ExternalPeer)),
         }
@@ -200,6 +203,8 @@ pub struct Sent {
     pub audio_packets: Option<u64>,
     /// Bulk data-channel messages.
     pub data_messages: Option<u64>,
+    /// Messages of a signaling peer, without those of the exchange.
+    pub signaling_messages: Option<u64>,
 }
 
 #[cfg(test)]

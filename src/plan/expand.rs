@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{
-    BrowserPlan, BulkPlan, CallPlan, DataPlan, Deadlines, GroupPlan, HealthLimits, IcePlan, IceServer, MediaPlan,
-    PeerPlan, Plan, SignalingPlan, VideoPlan, arrivals, matrix, rooms,
+    BrowserPlan, BulkPlan, CallPlan, DataPlan, Deadlines, Engine, GroupPlan, HealthLimits, IcePlan, IceServer,
+    MediaPlan, PeerPlan, Plan, SignalingPlan, VideoPlan, arrivals, matrix, rooms,
 };
 use crate::gate::Gate;
 use crate::record::Metric;
 use crate::scenario::{Audio, Bulk, Calls, Health, Media, Peers, Scenario, TopologyKind, codec};
+
+/// Between two messages of a signaling peer, unless the scenario says otherwise.
+const MESSAGE_INTERVAL_US: u64 = 1_000_000;
 
 /// Spells out a scenario that was checked and completed.
 ///
@@ -123,6 +126,8 @@ fn group(peers: &Peers) -> GroupPlan {
         optional: peers.optional,
         direction: peers.direction,
         browser: peers.engine().is_browser().then(browser),
+        message_interval_us: (peers.engine() == Engine::Signaling)
+            .then(|| peers.message_interval.map_or(MESSAGE_INTERVAL_US, |interval| interval.us)),
     }
 }
 
@@ -195,7 +200,7 @@ pub(crate) fn room(scenario: &str, set: &Calls, number: u32) -> String {
     }
 }
 
-/// Those of the scenario, then what every scenario means without saying it: calls connect, and media arrives.
+/// Those of the scenario, then what every scenario means without saying it: calls connect, and what they carry arrives.
 fn gates(scenario: &Scenario, place: &dyn Fn(usize) -> String) -> Vec<Gate> {
     let mut gates: Vec<Gate> = Vec::new();
     for (index, rule) in scenario.gate.iter().enumerate() {
@@ -209,7 +214,12 @@ fn gates(scenario: &Scenario, place: &dyn Fn(usize) -> String) -> Vec<Gate> {
             place: place(index),
         });
     }
-    for metric in [Metric::SetupSuccessRatio, Metric::MediaVerifiedRatio] {
+    let (media, signaling): (Vec<Engine>, Vec<Engine>) =
+        scenario.peers.iter().map(Peers::engine).partition(|engine| engine.carries_media());
+    // A matrix names its engines itself, and all of them carry media.
+    let media = (scenario.matrix.is_some() || !media.is_empty()).then_some(Metric::MediaVerifiedRatio);
+    let signaling = (!signaling.is_empty()).then_some(Metric::SignalingDeliveryRatio);
+    for metric in [Some(Metric::SetupSuccessRatio), media, signaling].into_iter().flatten() {
         if gates.iter().all(|gate| gate.metric != metric) {
             gates.push(Gate {
                 metric,

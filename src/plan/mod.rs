@@ -302,6 +302,9 @@ pub struct GroupPlan {
     /// Settings of browser groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub browser: Option<BrowserPlan>,
+    /// Signaling peers: microseconds between two messages that a peer sends to the other end while its call lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_interval_us: Option<u64>,
 }
 
 /// A kind of peer.
@@ -310,6 +313,9 @@ pub struct GroupPlan {
 pub enum Engine {
     /// A simulated peer in this process.
     Native,
+    /// A simulated client of the signaling server that makes calls without media: descriptions and candidates pass
+    /// through the server, and nobody connects.
+    Signaling,
     /// A tab of Chromium or Chrome.
     Chromium,
     /// A tab of Firefox.
@@ -323,6 +329,7 @@ impl Engine {
     pub fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
+            Self::Signaling => "signaling",
             Self::Chromium => "chromium",
             Self::Firefox => "firefox",
             Self::External => "external",
@@ -332,6 +339,11 @@ impl Engine {
     /// Whether it is a real browser.
     pub fn is_browser(self) -> bool {
         matches!(self, Self::Chromium | Self::Firefox)
+    }
+
+    /// Whether its calls can carry media.
+    pub fn carries_media(self) -> bool {
+        self != Self::Signaling
     }
 }
 

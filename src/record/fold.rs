@@ -190,7 +190,13 @@ impl Record {
         for (plan, call) in self.calls() {
             let ends = [(Role::Offerer, &plan.offerer), (Role::Answerer, &plan.answerer)];
             let connected = |(role, peer): (Role, &PeerPlan)| {
-                self.engine(peer) == Some(Engine::External) || call.end(role).get(Mark::Connected).is_some()
+                let end = call.end(role);
+                match self.engine(peer) {
+                    Some(Engine::External) => true,
+                    // All that its call consists of.
+                    Some(Engine::Signaling) => end.get(Mark::FirstMedia).is_some(),
+                    _ => end.get(Mark::Connected).is_some(),
+                }
             };
             counts.planned += 1;
             counts.attempted += u64::from(call.attempted());
@@ -255,7 +261,7 @@ impl Record {
             (Scope::Peer, group) => Some(
                 begun
                     .flat_map(|(plan, _)| [&plan.offerer, &plan.answerer])
-                    .filter(|peer| self.engine(peer) != Some(Engine::External))
+                    .filter(|peer| self.engine(peer).is_none_or(|engine| metric.is_of(engine)))
                     .filter(|peer| group.is_none_or(|group| peer.group == group))
                     .count() as u64,
             ),

@@ -8,6 +8,7 @@ pub(super) fn value(value: f64, unit: Unit) -> String {
         Unit::Milliseconds if value >= 10_000.0 => format!("{} s", digits(value / 1e3)),
         Unit::Milliseconds => format!("{} ms", digits(value)),
         Unit::BitsPerSecond => rate(value),
+        Unit::PerSecond => format!("{}/s", digits(value)),
         Unit::Ratio => format!("{} %", digits(value * 100.0)),
     }
 }

@@ -227,7 +227,7 @@ fn generator(text: &mut Text, record: &Record) {
 
 fn verdict(text: &mut Text, record: &Record, judgement: &Judgement) {
     let counts = record.call_counts();
-    let engines: Vec<&str> = [Engine::Native, Engine::Chromium, Engine::Firefox, Engine::External]
+    let engines: Vec<&str> = [Engine::Native, Engine::Signaling, Engine::Chromium, Engine::Firefox, Engine::External]
         .into_iter()
         .filter(|engine| {
             record.calls().any(|(plan, call)| {

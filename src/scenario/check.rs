@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::error::suggest;
-use super::format::{Data, GateRule, Media, Scenario, Signaling, TopologyKind, Video};
+use super::format::{Data, GateRule, Media, Peers, Scenario, Signaling, TopologyKind, Video};
 use super::report::Report;
 use super::units::{Size, Time};
 use super::{load, matrix, network, topology};
@@ -186,6 +186,7 @@ fn peers(scenario: &Scenario, report: &mut Report<'_>) {
                 }
             }
         }
+        signaling_peers(group, &path, report);
         if group.engine() == Engine::External && group.optional {
             let help = "remove `optional`";
             report.wrong(&format!("{path}.optional"), "an external client cannot be missing on this machine", help);
@@ -206,6 +207,28 @@ fn peers(scenario: &Scenario, report: &mut Report<'_>) {
     }
 }
 
+/// What only signaling peers have, and what they cannot have.
+fn signaling_peers(group: &Peers, path: &str, report: &mut Report<'_>) {
+    if group.engine() != Engine::Signaling {
+        if group.message_interval.is_some() {
+            let message = format!(
+                "`message_interval` is for signaling peers, and the engine here is `{}`",
+                group.engine().name()
+            );
+            report.wrong(&format!("{path}.message_interval"), message, "remove it, or use engine = \"signaling\"");
+        }
+        return;
+    }
+    if let Some(interval) = group.message_interval {
+        let (shortest, longest) = (Time::from_millis(1), Time::from_millis(60_000));
+        bounds(report, &format!("{path}.message_interval"), interval, shortest, longest);
+    }
+    let direction = format!("{path}.direction");
+    if report.is_written(&direction) {
+        report.wrong(&direction, "a signaling peer carries no media that could have a direction", "remove it");
+    }
+}
+
 fn times(scenario: &Scenario, report: &mut Report<'_>) {
     let day = Time { us: 86_400_000_000 };
     let deadlines = &scenario.deadlines;
@@ -220,7 +243,7 @@ fn times(scenario: &Scenario, report: &mut Report<'_>) {
 }
 
 fn gates(scenario: &Scenario, report: &mut Report<'_>) {
-    let groups: Vec<&str> = scenario.peers.iter().map(super::format::Peers::name).collect();
+    let groups: Vec<&str> = scenario.peers.iter().map(Peers::name).collect();
     let sets: Vec<String> = match &scenario.matrix {
         Some(matrix) => matrix.cells(scenario.ice.policy).into_iter().map(|cell| cell.name).collect(),
         None if scenario.topology.kind == TopologyKind::Rooms => vec![ROOMS.to_owned()],

@@ -54,8 +54,8 @@ pub struct Scenario {
     /// When the generator, not the service, may have made the numbers: past one of these the verdict is invalid.
     #[serde(default)]
     pub health: Health,
-    /// What must hold at the end. `setup_success_ratio` and `media_verified_ratio` are gated at `mean >= 100%` unless
-    /// a gate on them is given.
+    /// What must hold at the end. Gated at `mean >= 100%` unless a gate on them is given: `setup_success_ratio`; with
+    /// peers that can carry media `media_verified_ratio`; with signaling peers `signaling_delivery_ratio`.
     #[serde(default)]
     pub gate: Vec<GateRule>,
 }
@@ -218,6 +218,10 @@ pub struct Peers {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 50))]
     pub tabs_per_browser: Option<u32>,
+    /// Signaling peers only: time between two messages that a peer sends to the other end of its call through the
+    /// signaling server, 1ms to 1min. Default: 1s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_interval: Option<Time>,
 }
 
 /// Who calls whom.

@@ -194,7 +194,13 @@ fn complete_counts(scenario: &mut Scenario, report: &mut Report<'_>) {
 fn check_engines(scenario: &Scenario, report: &mut Report<'_>) {
     let engine = |name: &str| scenario.peers.iter().find(|group| group.name() == name).map(Peers::engine);
     for (index, calls) in scenario.topology.calls.iter().enumerate() {
-        if [&calls.offerer, &calls.answerer].iter().all(|name| engine(name) == Some(Engine::External)) {
+        let ends = [engine(&calls.offerer), engine(&calls.answerer)];
+        if ends.contains(&Some(Engine::Signaling)) && ends[0] != ends[1] {
+            let help = "let signaling peers call each other, and peers with media each other";
+            let message = "a signaling peer makes no connection that a peer of another engine could take part in";
+            report.wrong(&format!("topology.calls.{index}"), message, help);
+        }
+        if ends == [Some(Engine::External); 2] {
             let help = "let a native peer or a browser be one end";
             let message = "nothing can be measured of a call between two external clients";
             report.wrong(&format!("topology.calls.{index}"), message, help);

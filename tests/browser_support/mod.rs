@@ -35,6 +35,7 @@ pub fn plan(offerer: Engine, answerer: Engine, media: MediaPlan) -> Plan {
         optional: false,
         direction: MediaDirection::SendRecv,
         browser: Some(BrowserPlan { tabs_per_browser: 4, ..BrowserPlan::default() }),
+        message_interval_us: None,
     };
     let peer = |name: &str| PeerPlan { id: format!("{name}/0"), group: name.into(), person: None, site: None };
     Plan {

@@ -266,6 +266,7 @@ fn plan() -> Plan {
         optional,
         direction: MediaDirection::SendRecv,
         browser: None,
+        message_interval_us: None,
     };
     let sets = [
         ("native-native", "native", "native", 12),

@@ -258,6 +258,7 @@ impl Peer for BrowserPeer {
             video_is_fixture: false,
             audio_packets: stats.rtp("outbound-rtp", "audio").and_then(|stat| stat["packetsSent"].as_u64()),
             data_messages: self.data.bulk.as_ref().and_then(|bulk| bulk.sent),
+            signaling_messages: None,
         };
         self.latest = stats;
         Ok(sent)

@@ -205,6 +205,7 @@ impl MediaTasks {
             video_is_fixture: fixture.is_some(),
             audio_packets: (sends && media.audio).then(|| self.sent.audio_packets.load(Ordering::Relaxed)),
             data_messages: self.data.bulk_messages_sent(),
+            signaling_messages: None,
         }
     }
 

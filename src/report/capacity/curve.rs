@@ -44,7 +44,7 @@ fn of_metric(capacity: &Capacity, metric: Metric) -> Curve {
     };
     let lines: Vec<Line<'_>> = match metric.unit() {
         Unit::Ratio => vec![("mean", of(|statistics| statistics.mean))],
-        Unit::Milliseconds | Unit::BitsPerSecond => {
+        Unit::Milliseconds | Unit::BitsPerSecond | Unit::PerSecond => {
             vec![("p95", of(|statistics| statistics.p95)), ("median", of(|statistics| statistics.p50))]
         }
     };

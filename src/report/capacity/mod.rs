@@ -41,7 +41,7 @@ fn metrics(capacity: &Capacity) -> Vec<Metric> {
 fn typical(metric: Metric) -> (&'static str, fn(&Statistics) -> f64) {
     match metric.unit() {
         Unit::Ratio => ("mean", |statistics| statistics.mean),
-        Unit::Milliseconds | Unit::BitsPerSecond => ("p95", |statistics| statistics.p95),
+        Unit::Milliseconds | Unit::BitsPerSecond | Unit::PerSecond => ("p95", |statistics| statistics.p95),
     }
 }
 
