@@ -5,7 +5,7 @@
 //! outliers do not change. It counts as growth if it is consistent (Kendall's tau) and not smaller than what allocators and
 //! peers that come and go make of it.
 
-use crate::record::{Record, reading};
+use crate::record::{Interval, Record, reading};
 
 /// Peers that come and go may make their number differ by this share of it, and by [`FEW_PEERS`], within a steady time.
 const STEADY: f64 = 0.2;
@@ -152,7 +152,10 @@ impl Window {
         let length = steady.to_us - steady.from_us;
         let warm_up = SHORTEST_WARM_UP_US.max((length as f64 * WARM_UP) as u64);
         let from_us = steady.from_us + warm_up;
-        (from_us + SHORTEST_US <= steady.to_us).then_some(Self { from_us, ..steady })
+        let window = (from_us + SHORTEST_US <= steady.to_us).then_some(Self { from_us, ..steady })?;
+        // Ever more peers, however slowly they come, need ever more.
+        let peers = points(record, &window, |interval| Some(f64::from(interval.peers.values().sum::<u32>())));
+        trend(&peers).is_some_and(|(_, tau)| tau < LEAST_TAU).then_some(window)
     }
 }
 
@@ -182,23 +185,26 @@ fn steadiest(counts: &[(u64, u32)]) -> Option<Window> {
 }
 
 fn growth(record: &Record, resource: Resource, window: &Window) -> Option<Growth> {
+    let points = points(record, window, |interval| interval.health.get(resource.reading()).copied());
+    let (per_minute, tau) = (points.len() >= FEWEST_STRETCHES).then(|| trend(&points))??;
+    let from = median(points.iter().map(|(minute, level)| level - per_minute * minute).collect())?;
+    let over_us = window.to_us - window.from_us;
+    Some(Growth { resource, from, per_minute, tau, over_us, from_us: window.from_us, peers: window.peers })
+}
+
+/// The median of a reading over each stretch that has it, with the minute in the middle of the stretch.
+fn points(record: &Record, window: &Window, read: impl Fn(&Interval) -> Option<f64>) -> Vec<(f64, f64)> {
     let over_us = window.to_us - window.from_us;
     let mut stretches = vec![Vec::new(); STRETCHES];
     for at in record.intervals().iter().filter(|at| (window.from_us..=window.to_us).contains(&at.at_us)) {
-        if let Some(level) = at.what.health.get(resource.reading()) {
+        if let Some(level) = read(&at.what) {
             let stretch = u128::from(at.at_us - window.from_us) * STRETCHES as u128 / u128::from(over_us);
-            stretches[(stretch as usize).min(STRETCHES - 1)].push(*level);
+            stretches[(stretch as usize).min(STRETCHES - 1)].push(level);
         }
     }
     let minutes = over_us as f64 / 60e6 / STRETCHES as f64;
-    let points: Vec<(f64, f64)> = stretches
-        .into_iter()
-        .enumerate()
-        .filter_map(|(index, levels)| Some(((index as f64 + 0.5) * minutes, median(levels)?)))
-        .collect();
-    let (per_minute, tau) = (points.len() >= FEWEST_STRETCHES).then(|| trend(&points))??;
-    let from = median(points.iter().map(|(minute, level)| level - per_minute * minute).collect())?;
-    Some(Growth { resource, from, per_minute, tau, over_us, from_us: window.from_us, peers: window.peers })
+    let point = |(index, levels): (usize, Vec<f64>)| Some(((index as f64 + 0.5) * minutes, median(levels)?));
+    stretches.into_iter().enumerate().filter_map(point).collect()
 }
 
 /// The slope of Theil and Sen, and Kendall's tau; absent for fewer than two points.
@@ -225,7 +231,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::record::{Event, EventKind, Interval, Phase, interval_length};
+    use crate::record::{Event, EventKind, Phase, interval_length};
 
     /// A run of this many minutes, with a number of peers and resident megabytes by minute.
     fn run(minutes: u64, peers: impl Fn(f64) -> u32, megabytes: impl Fn(f64) -> f64) -> Record {

@@ -11,8 +11,10 @@ const SET_UP_AND_HANG_UP_US: u64 = 5_000_000;
 const OWN_DESCRIPTORS: u64 = 64;
 /// Memory that the process has without any peer, in bytes.
 const OWN_BYTES: u64 = 32 << 20;
-/// Measured: a native peer that sends and receives video, audio and data, with its end of the signaling on both sides.
-const NATIVE_PEER_BYTES: u64 = 1 << 20;
+/// Measured: a native peer that sends and receives video, audio and data, with both ends of its signaling, takes 1 to 2 MB.
+const NATIVE_PEER_BYTES: u64 = 2 << 20;
+/// No native peer takes less, whatever it does. A run is only refused for what it surely cannot do without.
+const LEAST_PEER_BYTES: u64 = 256 << 10;
 /// Measured: a browser with its driver takes 400 to 550 MB, whatever it does.
 const BROWSER_BYTES: u64 = 450 << 20;
 /// Pipes and sockets to a browser, its driver and the guard.
@@ -29,7 +31,7 @@ pub(crate) struct Needs {
     pub(crate) descriptors: u64,
     /// Ports of this machine, of one address and protocol.
     pub(crate) ports: u64,
-    /// Memory, in bytes.
+    /// Memory, in bytes, at the least.
     pub(crate) memory_bytes: u64,
 }
 
@@ -86,7 +88,7 @@ impl Needs {
                 + browsers * BROWSER_DESCRIPTORS
                 + server_side,
             ports: if shares_ports { native_peers + tabs } else { 0 },
-            memory_bytes: OWN_BYTES + native_peers * peer.memory_bytes + browsers * BROWSER_BYTES,
+            memory_bytes: OWN_BYTES + native_peers * LEAST_PEER_BYTES + browsers * BROWSER_BYTES,
         }
     }
 }
@@ -141,7 +143,7 @@ mod tests {
         let at_once = Needs::of(&plan("[[peers]]\ncount = 600\n"), 1);
         assert_eq!((at_once.native_peers, at_once.ports), (600, 600));
         assert_eq!(at_once.descriptors, OWN_DESCRIPTORS + 600 * 3, "a socket, and both ends of the signaling");
-        assert_eq!(at_once.memory_bytes, OWN_BYTES + 600 * NATIVE_PEER_BYTES);
+        assert_eq!(at_once.memory_bytes, OWN_BYTES + 600 * LEAST_PEER_BYTES);
         let in_turn = Needs::of(&plan("[[peers]]\ncount = 600\n[load]\narrivals = \"1/s\"\nhold = \"5s\"\n"), 1);
         assert_eq!(in_turn.native_peers, 20, "10 s of one call per second");
     }

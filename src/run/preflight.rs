@@ -62,7 +62,7 @@ fn lack(needs: &Needs, limits: &Limits) -> Option<Lack> {
     let megabytes = |bytes: u64| bytes / 1_000_000;
     Some(Lack {
         reason: format!(
-            "{who} need about {} MB of memory, and {} MB are available",
+            "{who} need {} MB of memory at the least, and {} MB are available",
             megabytes(memory_bytes),
             megabytes(memory.available)
         ),
@@ -105,7 +105,7 @@ mod tests {
         for (limits, needed, there, remedy) in [
             (few_files, "need 1864 open files", "1000 at most", "LimitNOFILE"),
             (few_ports, "need 600 ports", "gives 100", "ip_local_port_range"),
-            (little_memory, "need about 700 MB", "300 MB are available", "fewer peers"),
+            (little_memory, "need 700 MB", "300 MB are available", "fewer peers"),
         ] {
             let lack = lack(&NEEDS, &limits).unwrap();
             assert!(lack.reason.contains(needed) && lack.reason.contains(there), "{lack:?}");
