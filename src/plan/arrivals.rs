@@ -161,10 +161,9 @@ mod tests {
     }
 
     fn stages(stages: &[(&str, &str)]) -> Load {
-        let stage = stages.iter().map(|(duration, target)| Stage {
-            duration: duration.parse().unwrap(),
-            target: target.parse().unwrap(),
-        });
+        let stage = stages
+            .iter()
+            .map(|(duration, target)| Stage { duration: duration.parse().unwrap(), target: target.parse().unwrap() });
         Load { stage: stage.collect(), ..Load::default() }
     }
 

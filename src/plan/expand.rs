@@ -123,7 +123,8 @@ fn group(peers: &Peers) -> GroupPlan {
 fn calls(scenario: &Scenario, base: &Path) -> Vec<CallPlan> {
     let (load, seed) = (&scenario.load, scenario.seed);
     let sets = &scenario.topology.calls;
-    let medias: Vec<Option<MediaPlan>> = sets.iter().map(|set| set.media.as_ref().map(|own| media(own, base))).collect();
+    let medias: Vec<Option<MediaPlan>> =
+        sets.iter().map(|set| set.media.as_ref().map(|own| media(own, base))).collect();
     let mut used: BTreeMap<&str, u32> = BTreeMap::new();
     let mut calls = Vec::new();
     let mut add = |index: usize, number: u32, start_us: u64| {

@@ -21,8 +21,8 @@ pub(crate) use arrivals::{ArrivalCurve, Segment, timed as timed_arrivals};
 pub(crate) use check::check;
 pub use curve::{Stretch, load_curve};
 pub(crate) use expand::{expand, room};
-pub(crate) use rooms::{SET as ROOMS, size_of_rooms};
 pub use network::{CellPlan, CredentialFault, NetworkDriver, NetworkPlan, ProgramPlan, TurnPlan, TurnServer};
+pub(crate) use rooms::{SET as ROOMS, size_of_rooms};
 
 /// What a run will do.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]

@@ -164,7 +164,9 @@ fn pairs(stays: &[Stay]) -> Vec<(usize, usize)> {
         let room = present.entry(stay.room).or_default();
         room.retain(|earlier| stays[*earlier].leave_us > stay.join_us);
         pairs.extend(
-            room.iter().filter(|earlier| together(&stays[**earlier], stay) >= SHORTEST_US).map(|&earlier| (earlier, later)),
+            room.iter()
+                .filter(|earlier| together(&stays[**earlier], stay) >= SHORTEST_US)
+                .map(|&earlier| (earlier, later)),
         );
         room.push(later);
     }

@@ -10,8 +10,8 @@ use super::fallback::{Fallback, fallbacks};
 use crate::gate::{GateResult, Judgement, MatrixResult, Verdict};
 use crate::plan::{Engine, NetworkDriver, Role};
 use crate::record::{
-    At, CallCounts, Direction, Distribution, FailureCount, LabCheck, Mark, MediaReport, Metric, Outcome, Path, Phase, Record, Scope,
-    Selection, Skip, Unit, Warning,
+    At, CallCounts, Direction, Distribution, FailureCount, LabCheck, Mark, MediaReport, Metric, Outcome, Path, Phase,
+    Record, Scope, Selection, Skip, Unit, Warning,
 };
 
 /// The version of the schema. Adding a field is compatible and keeps it.

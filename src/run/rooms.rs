@@ -55,10 +55,8 @@ impl Rooms {
         let people = plan.members.iter().map(|member| {
             let directory = directories.entry(&member.room).or_default().clone();
             let calls = Calls { ahead: ahead.get(member.id.as_str()).copied().unwrap_or(0), now: 0 };
-            let person = Person {
-                member: Arc::new(Member::new(&member.id, directory)),
-                calls: watch::Sender::new(calls),
-            };
+            let person =
+                Person { member: Arc::new(Member::new(&member.id, directory)), calls: watch::Sender::new(calls) };
             (member.id.clone(), person)
         });
         Self { people: people.collect() }
@@ -72,7 +70,8 @@ impl Rooms {
 
     /// Says of both people of a call that it begins.
     pub(super) fn begin(&self, call: &CallPlan) -> Vec<InCall<'_>> {
-        let people = [&call.offerer, &call.answerer].into_iter().filter_map(|peer| self.people.get(peer.person.as_ref()?));
+        let people =
+            [&call.offerer, &call.answerer].into_iter().filter_map(|peer| self.people.get(peer.person.as_ref()?));
         people
             .map(|person| {
                 person.calls.send_modify(|calls| {

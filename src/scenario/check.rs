@@ -243,7 +243,13 @@ fn gates(scenario: &Scenario, report: &mut Report<'_>) {
     }
 }
 
-pub(super) fn bounds<T: PartialOrd + std::fmt::Display>(report: &mut Report<'_>, path: &str, value: T, least: T, most: T) {
+pub(super) fn bounds<T: PartialOrd + std::fmt::Display>(
+    report: &mut Report<'_>,
+    path: &str,
+    value: T,
+    least: T,
+    most: T,
+) {
     if value < least || value > most {
         let key = path.rsplit('.').next().unwrap_or(path);
         report.wrong(path, format!("`{key}` cannot be {value}"), format!("{least} to {most} is accepted"));

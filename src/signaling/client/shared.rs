@@ -68,7 +68,8 @@ struct Line {
 /// Messages by the person that they come from.
 #[derive(Debug, Default)]
 struct Inboxes {
-    by_person: HashMap<Arc<str>, (mpsc::UnboundedSender<ServerMessage>, Option<mpsc::UnboundedReceiver<ServerMessage>>)>,
+    by_person:
+        HashMap<Arc<str>, (mpsc::UnboundedSender<ServerMessage>, Option<mpsc::UnboundedReceiver<ServerMessage>>)>,
     /// Why nothing comes any more.
     closed: Arc<OnceLock<Arc<ClientError>>>,
 }
