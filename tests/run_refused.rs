@@ -75,7 +75,7 @@ async fn refuse(door: TcpListener, server: SocketAddr, refusal: Refusal) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_whose_connection_is_closed_fail_in_the_signaling_phase() {
-    run_with(Refusal::Closed).await.assert_says("10 calls failed");
+    run_with(Refusal::Closed).await.assert_says("(signaling): TLS with 127.0.0.1 fails");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -164,9 +164,9 @@ fn calls_and_groups() {
     let said = after_peers("driver = \"geckodriver\"");
     assert_says(&said, &["a.toml:4:10: `driver` is for browsers, and the engine here is `native`"]);
     let said = errors(
-        "name = \"a\"\n[[peers]]\n[[topology.calls]]\nofferer = \"native\"\nanswerer = \"native\"\ncount = 10000\n[[topology.calls]]\nname = \"b\"\nofferer = \"native\"\nanswerer = \"native\"\ncount = 10000\n[[topology.calls]]\nname = \"c\"\nofferer = \"native\"\nanswerer = \"native\"",
+        "name = \"a\"\n[[peers]]\n[[topology.calls]]\nofferer = \"native\"\nanswerer = \"native\"\ncount = 100000\n[[topology.calls]]\nname = \"b\"\nofferer = \"native\"\nanswerer = \"native\"\ncount = 100000\n[[topology.calls]]\nname = \"c\"\nofferer = \"native\"\nanswerer = \"native\"",
     );
-    assert_says(&said, &["20001 calls are more than one machine can make"]);
+    assert_says(&said, &["200001 calls are more than one run can keep a record of"]);
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn gates() {
 fn values_of_the_command_line() {
     let text = "name = \"a\"\n[[peers]]\ncount = 2\n";
     let set = |set: &str| errors_with(text, &Overrides { set: vec![set.into()], ..Overrides::default() });
-    assert_says(&set("load.hold=5"), &["--set load.hold=5: `hold` must be a text, but is the number 5"]);
+    assert_says(&set("load.hold=5"), &["--set load.hold=5: `hold` must be a text or a table, but is the number 5"]);
     assert_says(&set("lod.hold=5s"), &["--set lod.hold=5s: unknown key `lod`; did you mean `load`?"]);
     assert_says(&set("peers.native.count=3"), &["--set peers.native.count=3: 3 peers cannot be paired"]);
     let overrides = Overrides { environment_seed: Some("x".into()), ..Overrides::default() };
@@ -217,7 +217,7 @@ fn loads_that_contradict_themselves() {
     assert_says(&load("duration = \"10s\""), &["a.toml:4:12: it is not said how many calls start within the 10s"]);
     let stage = "\n[[load.stage]]\nduration = \"5s\"\ntarget = \"10/s\"";
     assert_says(&load(&format!("duration = \"10s\"{stage}")), &["a.toml:4:12: the stages say how long"]);
-    assert_says(&load(&stage.replace("10/s", "0/s")), &["a.toml:5:3: no call ever starts at these rates"]);
+    assert_says(&load(&stage.replace("10/s", "0/s")), &["a.toml:5:1: no call ever starts at these rates"]);
     assert_says(&load(&stage.replace("10/s", "10")), &["a.toml:7:10: `target`: \"10\" is not a rate"]);
     assert_says(
         &load(&stage.replace("10/s", "1000000/s")),
@@ -237,7 +237,7 @@ fn hold_times_that_no_distribution_has() {
     assert_says(&hold("distribution = \"uniform\", min = \"1s\""), &["a uniform distribution needs `min` and `max`"]);
     assert_says(
         &hold("distribution = \"uniform\", min = \"2s\", max = \"1s\""),
-        &["a.toml:4:53: no duration is both longer than 2s and shorter than 1s"],
+        &["a.toml:4:54: no duration is both longer than 2s and shorter than 1s"],
     );
     assert_says(&hold("distribution = \"normal\""), &["`distribution` cannot be `normal`; accepted names: "]);
     assert_says(

@@ -115,7 +115,7 @@ impl HoldTable {
     /// The bounds, given or implied.
     pub(crate) fn bounds(&self) -> (Time, Time) {
         let ten_means = self.mean.map_or(LONGEST, |mean| Time { us: mean.us.saturating_mul(10) });
-        (self.min.unwrap_or(SHORTEST_HOLD), self.max.unwrap_or(ten_means.min(LONGEST)))
+        (self.min.unwrap_or(SHORTEST_HOLD), self.max.unwrap_or_else(|| ten_means.min(LONGEST)))
     }
 }
 
