@@ -8,7 +8,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::derive_seed;
-use crate::scenario::{Distribution, Hold, HoldTable, Load, Spacing};
+use crate::scenario::{Hold, HoldDistribution, HoldTable, Load, Spacing};
 
 const SECOND_US: f64 = 1e6;
 /// Two halves of a trapezoid, an hour in microseconds, thousandths: what areas under the curve are divided by.
@@ -121,7 +121,7 @@ fn draw(table: &HoldTable, quantile: f64) -> u64 {
     let (least, most) = table.bounds();
     let (low, high) = (least.us as f64, most.us as f64);
     let value = match (table.distribution, table.mean) {
-        (Distribution::Exponential, Some(mean)) => {
+        (HoldDistribution::Exponential, Some(mean)) => {
             // The inverse of the distribution function between the bounds: values beyond them are not piled up there.
             let mean = mean.us as f64;
             let beyond = 1.0 - (-(high - low) / mean).exp();

@@ -3,8 +3,6 @@
 //! The model is open: every arrival has its time before the run begins, whatever becomes of the calls before it. So a slow
 //! service cannot slow down the load that it is measured with.
 
-use std::fmt;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -78,7 +76,7 @@ pub enum Hold {
 #[serde(deny_unknown_fields)]
 pub struct HoldTable {
     /// Its form.
-    pub distribution: Distribution,
+    pub distribution: HoldDistribution,
     /// Its mean before `min` and `max` cut it. Needed for, and only with, `exponential`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean: Option<Time>,
@@ -93,7 +91,7 @@ pub struct HoldTable {
 /// The form of a distribution of hold times.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Distribution {
+pub enum HoldDistribution {
     /// Every duration between `min` and `max` is as likely as any other.
     Uniform,
     /// Many short, few long, as with calls that may end at any moment; only durations between `min` and `max`.
@@ -113,20 +111,11 @@ impl Default for Load {
     }
 }
 
-impl fmt::Display for Distribution {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Uniform => "uniform",
-            Self::Exponential => "exponential",
-        })
-    }
-}
-
 impl HoldTable {
     /// The bounds, given or implied.
     pub(crate) fn bounds(&self) -> (Time, Time) {
         let ten_means = self.mean.map_or(LONGEST, |mean| Time { us: mean.us.saturating_mul(10) });
-        (self.min.unwrap_or(SHORTEST_HOLD), self.max.unwrap_or(ten_means.min(LONGEST)))
+        (self.min.unwrap_or(SHORTEST_HOLD), self.max.unwrap_or_else(|| ten_means.min(LONGEST)))
     }
 }
 
@@ -223,21 +212,21 @@ fn hold(hold: &Hold, report: &mut Report<'_>) {
     };
     let HoldTable { distribution, mean, min, max } = table;
     match (distribution, mean) {
-        (Distribution::Exponential, None) => {
+        (HoldDistribution::Exponential, None) => {
             report.wrong("load.hold", "an exponential distribution needs its mean", "add mean = \"30s\"");
         }
-        (Distribution::Exponential, Some(mean)) => {
+        (HoldDistribution::Exponential, Some(mean)) => {
             within(report, "load.hold.mean", *mean, Time::from_millis(1), LONGEST);
         }
-        (Distribution::Uniform, Some(_)) => {
+        (HoldDistribution::Uniform, Some(_)) => {
             let help = "remove it: the mean of `min` and `max` is that of the distribution";
             report.wrong("load.hold.mean", "`mean` is for exponential distributions", help);
         }
-        (Distribution::Uniform, None) if min.is_none() || max.is_none() => {
+        (HoldDistribution::Uniform, None) if min.is_none() || max.is_none() => {
             let help = "write hold = { distribution = \"uniform\", min = \"5s\", max = \"30s\" }";
             report.wrong("load.hold", "a uniform distribution needs `min` and `max`", help);
         }
-        (Distribution::Uniform, None) => {}
+        (HoldDistribution::Uniform, None) => {}
     }
     for (key, bound) in [("min", min), ("max", max)] {
         if let Some(bound) = bound {

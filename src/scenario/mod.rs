@@ -34,7 +34,7 @@ pub use format::{
     Audio, Bulk, Calls, Data, DeadlineTable, GateRule, Health, Ice, Media, Peers, Scenario, Server, Signaling,
     Topology, TopologyKind, Video, Where,
 };
-pub use load::{Distribution, Hold, HoldTable, Load, Spacing, Stage};
+pub use load::{Hold, HoldDistribution, HoldTable, Load, Spacing, Stage};
 pub use matrix::Matrix;
 pub use network::{
     Carrier, Credential, FirewallTable, Ipv6, LinkChange, LinkName, LinkTable, NamedOr, NatTable, Network, Program,

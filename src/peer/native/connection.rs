@@ -55,8 +55,12 @@ pub(super) async fn connect(
     if media.audio {
         media_engine.register_codec(opus(), RtpCodecKind::Audio)?;
     }
-    let registry = register_default_interceptors(Registry::new(), &mut media_engine)?
-        .with(KeyFrameWatch::SLOT, Watched::new(KeyFrameWatch(key_frames)));
+    // A call without RTP needs nothing that looks at RTP: it costs memory and timers of every peer.
+    let registry = match media.video.is_some() || media.audio {
+        true => register_default_interceptors(Registry::new(), &mut media_engine)?
+            .with(KeyFrameWatch::SLOT, Watched::new(KeyFrameWatch(key_frames))),
+        false => Registry::new(),
+    };
     let registry = match relays.is_empty() {
         true => registry,
         false => registry.with(FirstMedia::SLOT, Watched::new(FirstMedia::new(Arc::clone(relays)))),

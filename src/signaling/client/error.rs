@@ -110,7 +110,7 @@ pub enum ClientError {
     Io(io::Error),
     /// What befell a connection that several calls share.
     #[error("{0}")]
-    Shared(std::sync::Arc<ClientError>),
+    Shared(std::sync::Arc<Self>),
 }
 
 impl ClientError {
