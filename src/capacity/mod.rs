@@ -85,7 +85,7 @@ impl Capacity {
 
     /// The JSON Schema (2020-12) of `capacity.json`.
     pub fn json_schema() -> serde_json::Value {
-        schemars::schema_for!(Capacity).to_value()
+        schemars::schema_for!(Self).to_value()
     }
 
     /// Brings in what the search has come to.

@@ -207,6 +207,7 @@ impl Prober for Probing {
         }
         let mut progress = (!self.quiet).then(|| Progress::new(self.display));
         Options {
+            out: self.directory.path().to_owned(),
             command: report::redact_command_line(std::env::args()),
             observe: Box::new(move |record| {
                 if let Some(progress) = &mut progress {

@@ -15,7 +15,7 @@ use crate::gate::{Judgement, judge};
 use crate::lab::kernel;
 #[cfg(target_os = "linux")]
 use crate::plan::NetworkDriver;
-use crate::record::{RunDirectory, write_whole};
+use crate::record::write_whole;
 use crate::report::{self, Format, Style};
 use crate::run::{self, Finished, Options};
 
@@ -64,6 +64,7 @@ pub(super) async fn run(args: Args) -> Exit {
     let display = progress::display();
     let mut progress = (!quiet).then(|| Progress::new(display));
     let options = Options {
+        out: args.out,
         command: report::redact_command_line(std::env::args()),
         observe: Box::new(move |record| {
             if let Some(progress) = &mut progress {
@@ -77,11 +78,7 @@ pub(super) async fn run(args: Args) -> Exit {
             }
         }),
     };
-    let started = match RunDirectory::create(&args.out, &plan.name, jiff::Timestamp::now()) {
-        Ok(directory) => run::run(plan, directory, options).await,
-        Err(error) => Err(error.into()),
-    };
-    match started {
+    match run::run(plan, options).await {
         Ok(finished) => conclude(&finished, args.json.as_deref(), Style { colour: display.colour, width: 100 }, quiet),
         Err(error) => {
             eprintln!("error: {error}");

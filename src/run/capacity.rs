@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use super::arrivals::TEARDOWN;
-use super::{Finished, Options, interrupt, run};
+use super::{Finished, Options, interrupt, run_in};
 use crate::capacity::{Capacity, CutShort, Probe, Range, Search, Step};
 use crate::gate::{Judgement, Verdict};
 use crate::plan::Plan;
@@ -99,7 +99,7 @@ async fn probe(
     let record = format!("runs/{number:02}-{value}");
     let within = directory.create_within(&record).map_err(|error| CutShort::Broke(error.to_string()))?;
     let deadline = deadline(&plan);
-    let finished = tokio::time::timeout(deadline, run(plan, within, prober.options(number, load))).await;
+    let finished = tokio::time::timeout(deadline, run_in(plan, within, prober.options(number, load))).await;
     let finished = finished
         .map_err(|_| format!("run {number} at {} did not end within {} s", capacity.show(value), deadline.as_secs()))
         .and_then(|finished| finished.map_err(|error| error.to_string()))

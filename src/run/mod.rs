@@ -18,7 +18,7 @@ mod traffic;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,8 +43,10 @@ use traffic::Traffic;
 /// How long after the preparations the load starts, so that nothing that they left behind makes the first call late.
 const RUN_UP: Duration = Duration::from_millis(200);
 
-/// What the record says of the command, and who watches.
+/// Where the record goes, and who watches.
 pub struct Options {
+    /// The folder of all records, such as `reports`.
+    pub out: PathBuf,
     /// The command line, for the record.
     pub command: Vec<String>,
     /// Is shown the record about four times per second.
@@ -67,7 +69,7 @@ pub struct Finished {
 /// Why a run did not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The record cannot be begun.
+    /// The record has nowhere to go.
     #[error(transparent)]
     Directory(#[from] WriteError),
     /// The event stream has no writer.
@@ -75,8 +77,14 @@ pub enum RunError {
     Writer(#[source] std::io::Error),
 }
 
-/// Runs a plan. Its record goes to `directory`, and whatever happens once the record exists is in the record.
-pub async fn run(plan: Plan, directory: RunDirectory, options: Options) -> Result<Finished, RunError> {
+/// Runs a plan. Whatever happens once the record exists is in the record.
+pub async fn run(plan: Plan, options: Options) -> Result<Finished, RunError> {
+    let directory = RunDirectory::create(&options.out, &plan.name, jiff::Timestamp::now())?;
+    run_in(plan, directory, options).await
+}
+
+/// The same, with the record in a directory that is there already, wherever `options.out` is.
+async fn run_in(plan: Plan, directory: RunDirectory, options: Options) -> Result<Finished, RunError> {
     let now = jiff::Timestamp::now();
     let events = directory.create_events()?;
     let (recorder, stream) = Recorder::new();
