@@ -208,3 +208,24 @@ fn several_at_once_in_the_order_of_the_file() {
     let places: Vec<&str> = said.lines().map(|line| line.split(": ").next().unwrap_or_default()).collect();
     assert_eq!(places, ["a.toml:5:8", "a.toml:8:11", "a.toml:10:9"], "{said}");
 }
+
+#[test]
+fn signaling_peers_have_no_media_and_no_network() {
+    let said = errors(
+        "name = \"a\"\n[[peers]]\nengine = \"signaling\"\nname = \"s\"\ndirection = \"sendonly\"\nmessage_interval = \"1us\"\n\
+         [[peers]]\nmessage_interval = \"1s\"\n",
+    );
+    assert_says(
+        &said,
+        &[
+            "`message_interval` cannot be 1us",
+            "a signaling peer carries no media that could have a direction",
+            "`message_interval` is for signaling peers, and the engine here is `native`",
+            "a signaling peer makes no connection that a peer of another engine could take part in",
+        ],
+    );
+    let said = errors(
+        "name = \"a\"\n[network]\n[[network.site]]\nname = \"x\"\n[[peers]]\nengine = \"signaling\"\nsite = \"x\"\n",
+    );
+    assert_says(&said, &["a signaling peer sends no packet that could cross a network"]);
+}

@@ -15,8 +15,6 @@ use super::{Result, Size};
 
 /// Calls that begin per second where many are set up; twice as many peers.
 pub(super) const ARRIVALS: u32 = 100;
-/// From the start of the process to its first call, and until memory is as it stays.
-const SETTLE: Duration = Duration::from_secs(2);
 /// The run goes by itself, whatever else the machine does: the figures tell.
 const NO_LIMITS: &str = "[health]\nmachine_cpu = \"100%\"\nscheduling_lag_p99 = \"1h\"\nsend_lateness_p99 = \"1h\"\n\
                          steal = \"100%\"\nudp_receive_buffer_errors = 1000000000\n";
@@ -89,7 +87,7 @@ fn stream(
     size: Size,
 ) -> Result<(Streaming, f64, Bookkeeping)> {
     let arriving = Duration::from_secs(1) * size.pairs / ARRIVALS;
-    let hold = arriving + SETTLE + size.window + SETTLE;
+    let hold = arriving + size.settle + size.window + size.settle;
     let text = format!(
         "[media]\ndata = {{ enabled = false }}\n[load]\narrivals = \"{ARRIVALS}/s\"\nhold = \"{}ms\"\n\
          [[peers]]\nname = \"sender\"\ndirection = \"sendonly\"\ncount = {pairs}\n\
@@ -100,7 +98,7 @@ fn stream(
     let file = scenario("streaming", text)?;
     let mut run = Run::start(&file, out)?;
     let empty = run.empty()?;
-    run.process.at(arriving + SETTLE + SETTLE)?;
+    run.process.at(arriving + size.settle + size.settle)?;
     let cpu = run.process.cpu()?;
     let begin = run.process.began.elapsed();
     run.process.at(begin + size.window)?;
@@ -123,7 +121,7 @@ fn stream(
 fn set_up(out: &Path, scenario: Scenarios<'_>, size: Size) -> Result<SetUp> {
     let serving = Serving::start(out)?;
     let arriving = Duration::from_secs(1) * size.idle_pairs / ARRIVALS;
-    let hold = arriving + SETTLE + SETTLE;
+    let hold = arriving + size.settle + size.settle;
     let load = format!(
         "{}[load]\narrivals = \"{ARRIVALS}/s\"\nhold = \"{}ms\"\n[[peers]]\ncount = {}\n",
         serving.table(),
@@ -133,7 +131,7 @@ fn set_up(out: &Path, scenario: Scenarios<'_>, size: Size) -> Result<SetUp> {
     let measure = |file: &Path| -> Result<(f64, f64, Value)> {
         let mut run = Run::start(file, out)?;
         let (empty, cpu) = (run.empty()?, run.process.cpu()?);
-        run.process.at(arriving + SETTLE)?;
+        run.process.at(arriving + size.settle)?;
         let cpu = (run.process.cpu()? - cpu).as_secs_f64() * 1e3 / f64::from(size.idle_pairs);
         let resident = (run.process.resident()? as f64 - empty) / f64::from(2 * size.idle_pairs);
         Ok((cpu, resident, run.finish(out)?))

@@ -17,8 +17,6 @@ use super::schedule::{RTP_HEADER, Schedule};
 use super::{Result, Size, process};
 
 const TICK: Duration = Duration::from_millis(1);
-/// Until buffers and caches are as they stay.
-const WARM_UP: Duration = Duration::from_secs(1);
 /// As much as the kernel coalesces.
 const DATAGRAMS: usize = 64 << 10;
 
@@ -53,7 +51,7 @@ pub(super) fn measure(schedule: &Schedule, size: Size, sending: Sending) -> Resu
             let mut worker = Worker::new(pairs?, sending, Arc::clone(&shared))?;
             threads.push(scope.spawn(move || worker.run(schedule, start)));
         }
-        thread::sleep(WARM_UP);
+        thread::sleep(size.settle);
         let (cpu, before) = (process::own_cpu()?, count());
         thread::sleep(size.window);
         let (cpu, after) = (process::own_cpu()? - cpu, count());

@@ -35,10 +35,19 @@ struct Size {
     clients: u32,
     /// How long what is steady is measured.
     window: Duration,
+    /// Until processes, memory and connections are as they stay.
+    settle: Duration,
 }
 
-const FULL: Size = Size { pairs: 300, idle_pairs: 500, clients: 10_000, window: Duration::from_secs(10) };
-const SMOKE: Size = Size { pairs: 4, idle_pairs: 4, clients: 20, window: Duration::from_secs(1) };
+const FULL: Size = Size {
+    pairs: 300,
+    idle_pairs: 500,
+    clients: 10_000,
+    window: Duration::from_secs(10),
+    settle: Duration::from_secs(2),
+};
+const SMOKE: Size =
+    Size { pairs: 4, idle_pairs: 4, clients: 20, window: Duration::from_secs(1), settle: Duration::from_millis(500) };
 
 fn main() -> Result<()> {
     let (mut size, mut update) = (FULL, None);

@@ -11,7 +11,6 @@ use super::{Result, Size};
 
 /// Where Debian puts the sources of Go libraries.
 const SOURCES: &str = "/usr/share/gocode";
-const WARM_UP: Duration = Duration::from_secs(2);
 
 /// What Pion costs.
 pub(super) struct Pion {
@@ -30,7 +29,7 @@ pub(super) fn measure(schedule: &Schedule, size: Size) -> Result<std::result::Re
     let program = build(scratch.path(), &webrtc)?;
     let packets = scratch.path().join("packets");
     std::fs::write(&packets, schedule.to_text())?;
-    let (warm_up, window) = (WARM_UP.as_secs().to_string(), size.window.as_secs().to_string());
+    let (warm_up, window) = (size.settle.as_millis().to_string(), size.window.as_millis().to_string());
     let output = Command::new(program)
         .arg(packets)
         .args([&size.pairs.to_string(), &ARRIVALS.to_string(), &warm_up, &window])

@@ -12,9 +12,6 @@ use super::{Result, Size};
 pub(super) const MESSAGES: u32 = 5;
 /// Calls that begin per second, each with two clients.
 const ARRIVALS: u32 = 250;
-/// How long all are there.
-const STEADY: Duration = Duration::from_secs(10);
-const SETTLE: Duration = Duration::from_secs(2);
 
 /// What the server does, and what it costs.
 pub(super) struct Signaling {
@@ -43,7 +40,7 @@ pub(super) fn measure(size: Size) -> Result<Signaling> {
     let serving = Serving::start(scratch.path())?;
     let calls = size.clients / 2;
     let arriving = Duration::from_secs(1) * calls / ARRIVALS;
-    let hold = arriving + SETTLE + STEADY + SETTLE;
+    let hold = arriving + size.settle + size.window + size.settle;
     let file = scratch.path().join("clients.toml");
     let text = format!(
         "schema = 1\nname = \"clients\"\n{}[load]\narrivals = \"{ARRIVALS}/s\"\nhold = \"{}ms\"\n\
@@ -59,12 +56,12 @@ pub(super) fn measure(size: Size) -> Result<Signaling> {
     let mut run = Run::start(&file, scratch.path())?;
     run.process.at(Duration::from_millis(100))?;
     let client_empty = run.process.resident()? as f64;
-    run.process.at(arriving + SETTLE)?;
+    run.process.at(arriving + size.settle)?;
     let joined = serving.process.cpu()? - idle;
     let relayed_before = serving.relayed()?;
     let (server, clients) = (serving.process.cpu()?, run.process.cpu()?);
     let begin = run.process.began.elapsed();
-    run.process.at(begin + STEADY)?;
+    run.process.at(begin + size.window)?;
     let (server, clients) = (serving.process.cpu()? - server, run.process.cpu()? - clients);
     let elapsed = (run.process.began.elapsed() - begin).as_secs_f64();
     let messages = serving.relayed()? - relayed_before;
@@ -122,7 +119,8 @@ impl Serving {
     /// Messages relayed so far, as the server counts them.
     fn relayed(&self) -> Result<f64> {
         use std::io::{Read, Write};
-        let endpoint = harness::signaling::Endpoint::remote(&format!("wss://127.0.0.1:{}/ws", self.port), Some(&self.ca))?;
+        let endpoint =
+            harness::signaling::Endpoint::remote(&format!("wss://127.0.0.1:{}/ws", self.port), Some(&self.ca))?;
         let name = rustls::pki_types::ServerName::from(std::net::IpAddr::from([127, 0, 0, 1]));
         let tls = rustls::ClientConnection::new(endpoint.tls, name)?;
         let mut stream = rustls::StreamOwned::new(tls, std::net::TcpStream::connect(("127.0.0.1", self.port))?);

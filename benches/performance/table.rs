@@ -176,7 +176,10 @@ fn targets(text: &mut String, figures: &Figures) {
         }
         let (failed, p95) = (engine.set_up.failed, engine.set_up.connection_p95_ms);
         row(
-            &format!("{stack}: {} peers in 5 s, none fails, connection_time p95 under 300 ms", 2 * figures.size.idle_pairs),
+            &format!(
+                "{stack}: {} peers in 5 s, none fails, connection_time p95 under 300 ms",
+                2 * figures.size.idle_pairs
+            ),
             format!("{failed} failed, {}", milliseconds(p95)),
             failed == 0 && p95.is_some_and(|p95| p95 < 300.0),
         );

@@ -210,8 +210,10 @@ fn peers(scenario: &Scenario, report: &mut Report<'_>) {
 fn signaling_peers(group: &Peers, path: &str, report: &mut Report<'_>) {
     if group.engine() != Engine::Signaling {
         if group.message_interval.is_some() {
-            let message =
-                format!("`message_interval` is for signaling peers, and the engine here is `{}`", group.engine().name());
+            let message = format!(
+                "`message_interval` is for signaling peers, and the engine here is `{}`",
+                group.engine().name()
+            );
             report.wrong(&format!("{path}.message_interval"), message, "remove it, or use engine = \"signaling\"");
         }
         return;

@@ -1,8 +1,8 @@
 // Command pion carries the packets of the benchmark over Pion: N one-way pairs in one process, media counted.
 //
-// Usage: pion SCHEDULE PAIRS PER_SECOND WARM_UP SECONDS
+// Usage: pion SCHEDULE PAIRS PER_SECOND WARM_UP WINDOW
 //
-// SCHEDULE has a line for each packet of the loop of one pair: "v|a", microseconds since the loop's start, bytes of RTP
+// WARM_UP and WINDOW are in milliseconds. SCHEDULE has a line for each packet of the loop of one pair: "v|a", microseconds since the loop's start, bytes of RTP
 // payload; its first line is the loop's length in microseconds. The answer is one JSON object on standard output.
 package main
 
@@ -40,7 +40,7 @@ var sent, received uint64
 
 func main() {
 	if len(os.Args) != 6 {
-		fail(fmt.Errorf("usage: pion SCHEDULE PAIRS PER_SECOND WARM_UP SECONDS"))
+		fail(fmt.Errorf("usage: pion SCHEDULE PAIRS PER_SECOND WARM_UP WINDOW"))
 	}
 	plan, err := read(os.Args[1])
 	if err != nil {
@@ -53,7 +53,7 @@ func main() {
 		}
 	}
 	pairs, rate := numbers[0], numbers[1]
-	warmUp, window := time.Duration(numbers[2])*time.Second, time.Duration(numbers[3])*time.Second
+	warmUp, window := time.Duration(numbers[2])*time.Millisecond, time.Duration(numbers[3])*time.Millisecond
 
 	api, err := newAPI()
 	if err != nil {
