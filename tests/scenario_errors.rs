@@ -130,7 +130,7 @@ fn names() {
     let twice = "name = \"a\"\n[[peers]]\nname = \"x\"\n[[peers]]\nname = \"x\"\nengine = \"crome\"";
     assert_says(
         &errors(twice),
-        &["a.toml:6:10: `engine` cannot be `crome`", "accepted names: native, chromium, firefox, external"],
+        &["a.toml:6:10: `engine` cannot be `crome`", "accepted names: native, signaling, chromium, firefox, external"],
     );
     let twice = "name = \"a\"\n[[peers]]\nname = \"x\"\n[[peers]]\nname = \"x\"";
     assert_says(&errors(twice), &["a.toml:5:8: there is a group named `x` already"]);
