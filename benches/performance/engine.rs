@@ -35,7 +35,9 @@ pub(super) struct Streaming {
     pub(super) cpu: Duration,
     /// Received in that while.
     pub(super) packets: f64,
-    pub(super) lost: u64,
+    /// Of those that the schedule wants in that while, what was received, between 0 and 1: a generator that is late drops
+    /// ticks, and a full socket drops packets.
+    pub(super) complete: f64,
     /// Bytes of resident memory of one peer.
     pub(super) resident: Option<f64>,
 }
@@ -105,16 +107,15 @@ fn stream(
     let (cpu, window) = (run.process.cpu()? - cpu, run.process.began.elapsed() - begin);
     let resident = (run.process.resident()? as f64 - empty) / f64::from(2 * size.pairs);
     let report = run.finish(out)?;
-    let offered = schedule.packets_per_second() * f64::from(size.pairs);
-    // What did not arrive was not received: the share of the whole run stands for that of the window.
+    let planned = schedule.packets_per_second() * f64::from(size.pairs);
+    // The share of the whole run stands for that of the window.
     let streams = report["media"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let sum = |member: &str| -> u64 { streams.iter().filter_map(|stream| stream[member].as_u64()).sum() };
-    let (arrived, lost) = (sum("packets"), sum("packets_lost"));
-    let share = arrived as f64 / (arrived + lost).max(1) as f64;
-    let packets = offered * window.as_secs_f64() * share;
+    let arrived: u64 = streams.iter().filter_map(|stream| stream["packets"].as_u64()).sum();
+    let complete = arrived as f64 / (planned * hold.as_secs_f64());
+    let packets = planned * window.as_secs_f64() * complete;
     let verified = report["metrics"]["media_verified_ratio"]["mean"].as_f64().unwrap_or(0.0);
     let bookkeeping = bookkeeping::measure(&out.join("streaming/latest/events.ndjson"), cpu, window)?;
-    Ok((Streaming { cpu, packets, lost, resident: Some(resident) }, verified, bookkeeping))
+    Ok((Streaming { cpu, packets, complete, resident: Some(resident) }, verified, bookkeeping))
 }
 
 /// Many idle data channels, next to as many calls of signaling alone.

@@ -32,7 +32,6 @@ pub(super) enum Sending {
 /// What threads share.
 #[derive(Default)]
 struct Shared {
-    sent: AtomicU64,
     received: AtomicU64,
     done: AtomicBool,
 }
@@ -41,7 +40,7 @@ pub(super) fn measure(schedule: &Schedule, size: Size, sending: Sending) -> Resu
     let cores = thread::available_parallelism()?.get().min(size.pairs as usize);
     let shared = Arc::new(Shared::default());
     let start = Instant::now();
-    let count = || (shared.sent.load(Ordering::Relaxed), shared.received.load(Ordering::Relaxed));
+    let count = || shared.received.load(Ordering::Relaxed);
     thread::scope(|scope| {
         let mut threads = Vec::new();
         for core in 0..cores {
@@ -52,17 +51,16 @@ pub(super) fn measure(schedule: &Schedule, size: Size, sending: Sending) -> Resu
             threads.push(scope.spawn(move || worker.run(schedule, start)));
         }
         thread::sleep(size.settle);
-        let (cpu, before) = (process::own_cpu()?, count());
+        let (cpu, before, begin) = (process::own_cpu()?, count(), Instant::now());
         thread::sleep(size.window);
-        let (cpu, after) = (process::own_cpu()? - cpu, count());
+        let (cpu, after, window) = (process::own_cpu()? - cpu, count(), begin.elapsed());
         shared.done.store(true, Ordering::Relaxed);
         for thread in threads {
             thread.join().map_err(|_| "a thread of the floor broke")??;
         }
-        let (sent, received) = count();
-        let packets = (after.1 - before.1) as f64;
-        // The last tick's packets may still be in the sockets.
-        Ok(Streaming { cpu, packets, lost: sent.saturating_sub(received + u64::from(size.pairs) * 8), resident: None })
+        let packets = (after - before) as f64;
+        let planned = schedule.packets_per_second() * f64::from(size.pairs) * window.as_secs_f64();
+        Ok(Streaming { cpu, packets, complete: packets / planned, resident: None })
     })
 }
 
@@ -160,7 +158,6 @@ impl Worker {
     /// Sends all that is due of one pair.
     fn send(&mut self, index: usize, schedule: &Schedule, now: Duration) -> io::Result<()> {
         let pair = &mut self.pairs[index];
-        let mut sent = 0;
         let mut segment = 0;
         self.batch.clear();
         while pair.due <= now {
@@ -182,7 +179,6 @@ impl Worker {
             self.batch.extend_from_slice(tag.as_ref());
             let length = self.batch.len() - from;
             pair.sealed += 1;
-            sent += 1;
             match self.sending {
                 Sending::Plain => {
                     pair.from.send_to(&self.batch, pair.address)?;
@@ -196,7 +192,6 @@ impl Worker {
         if !self.batch.is_empty() {
             flush(pair, &self.batch, segment)?;
         }
-        self.shared.sent.fetch_add(sent, Ordering::Relaxed);
         Ok(())
     }
 

@@ -39,11 +39,12 @@ pub(super) fn measure(schedule: &Schedule, size: Size) -> Result<std::result::Re
     }
     let result: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let number = |member: &str| result[member].as_f64().ok_or_else(|| format!("Pion does not tell its {member}"));
-    let (sent, received) = (number("sent")?, number("received")?);
+    let received = number("received")?;
+    let planned = schedule.packets_per_second() * f64::from(size.pairs) * number("seconds")?;
     let streaming = Streaming {
         cpu: Duration::from_secs_f64(number("cpu_seconds")?),
         packets: received,
-        lost: (sent - received).max(0.0) as u64,
+        complete: received / planned,
         resident: Some(number("resident_bytes")? / f64::from(2 * size.pairs)),
     };
     Ok(Ok(Pion { streaming, set_up_ms: number("setup_cpu_ms")? / f64::from(size.pairs) }))

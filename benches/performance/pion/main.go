@@ -36,7 +36,7 @@ type schedule struct {
 	video, audio []packet
 }
 
-var sent, received uint64
+var received uint64
 
 func main() {
 	if len(os.Args) != 6 {
@@ -74,12 +74,12 @@ func main() {
 	setUp := cpu() - before
 	close(start)
 	time.Sleep(warmUp)
-	cpuBefore, sentBefore, receivedBefore := cpu(), atomic.LoadUint64(&sent), atomic.LoadUint64(&received)
+	begin, cpuBefore, receivedBefore := time.Now(), cpu(), atomic.LoadUint64(&received)
 	time.Sleep(window)
 	result := map[string]interface{}{
 		"setup_cpu_ms":   setUp.Seconds() * 1e3,
 		"cpu_seconds":    (cpu() - cpuBefore).Seconds(),
-		"sent":           atomic.LoadUint64(&sent) - sentBefore,
+		"seconds":        time.Since(begin).Seconds(),
 		"received":       atomic.LoadUint64(&received) - receivedBefore,
 		"resident_bytes": resident() - idle,
 	}
@@ -224,7 +224,6 @@ func send(track *webrtc.TrackLocalStaticRTP, packets []packet, loop, offset time
 			if err := track.WriteRTP(&rtp.Packet{Header: header, Payload: payload[:next.bytes]}); err != nil {
 				return
 			}
-			atomic.AddUint64(&sent, 1)
 		}
 	}
 }
