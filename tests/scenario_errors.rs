@@ -130,7 +130,7 @@ fn names() {
     let twice = "name = \"a\"\n[[peers]]\nname = \"x\"\n[[peers]]\nname = \"x\"\nengine = \"crome\"";
     assert_says(
         &errors(twice),
-        &["a.toml:6:10: `engine` cannot be `crome`", "accepted names: native, chromium, firefox, external"],
+        &["a.toml:6:10: `engine` cannot be `crome`", "accepted names: native, signaling, chromium, firefox, external"],
     );
     let twice = "name = \"a\"\n[[peers]]\nname = \"x\"\n[[peers]]\nname = \"x\"";
     assert_says(&errors(twice), &["a.toml:5:8: there is a group named `x` already"]);
@@ -270,4 +270,25 @@ fn rooms_that_cannot_be() {
         &["nobody ever meets anybody in these rooms"],
     );
     assert_says(&after_peers("[topology]\nsize = 4"), &["a.toml:5:8: `size` is for rooms; add kind = \"rooms\""]);
+}
+
+#[test]
+fn signaling_peers_have_no_media_and_no_network() {
+    let said = errors(
+        "name = \"a\"\n[[peers]]\nengine = \"signaling\"\nname = \"s\"\ndirection = \"sendonly\"\nmessage_interval = \"1us\"\n\
+         [[peers]]\nmessage_interval = \"1s\"\n",
+    );
+    assert_says(
+        &said,
+        &[
+            "`message_interval` cannot be 1us",
+            "a signaling peer carries no media that could have a direction",
+            "`message_interval` is for signaling peers, and the engine here is `native`",
+            "a signaling peer makes no connection that a peer of another engine could take part in",
+        ],
+    );
+    let said = errors(
+        "name = \"a\"\n[network]\n[[network.site]]\nname = \"x\"\n[[peers]]\nengine = \"signaling\"\nsite = \"x\"\n",
+    );
+    assert_says(&said, &["a signaling peer sends no packet that could cross a network"]);
 }
