@@ -96,16 +96,13 @@ impl NativePeer {
         let PeerNetwork { host, ice, .. } = &context.network;
         let relays = Arc::new(Relays::new(ice, host.place()).map_err(|error| failure(&error))?);
         let strangers = Arc::new(Strangers::new(context.role));
-        let observer = Observer {
-            wire: Arc::clone(&wire),
-            relays: Arc::clone(&relays),
-            strangers: Arc::clone(&strangers),
-        };
+        let observer =
+            Observer { wire: Arc::clone(&wire), relays: Arc::clone(&relays), strangers: Arc::clone(&strangers) };
         let media = Media::new(&context, tracker.clone(), send_lateness).map_err(|error| failure(&error))?;
         let media = Arc::new(media);
         let (media_plan, key_frames) = (context.plan.media_of(&context.call), media.key_frames.clone());
-        let setup = Setup::new(context.ice_policy(), host, &relays, media_plan, key_frames)
-            .map_err(|error| failure(&error))?;
+        let setup =
+            Setup::new(context.ice_policy(), host, &relays, media_plan, key_frames).map_err(|error| failure(&error))?;
         let connection: Arc<dyn Connection> = match context.group.stack.unwrap_or_default() {
             NativeStack::Async => {
                 let runtime = HarnessRuntime::new(host.clone(), observer, true);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rtc::crypto::{self, RTCCryptoProvider};
+use rtc::peer_connection::configuration::RTCIceTransportPolicy;
 use rtc::peer_connection::event::RTCPeerConnectionEvent;
 use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
 use rtc::peer_connection::state::{RTCIceGatheringState, RTCPeerConnectionState};
 use rtc::peer_connection::transport::RTCIceCandidateInit;
-use rtc::peer_connection::configuration::RTCIceTransportPolicy;
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
 use rtc::sansio::Protocol;
 use rtc::shared::TaggedBytesMut;
@@ -245,12 +245,16 @@ impl Endpoint {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.turn.handle_timeout(now);
         self.take_from_relays(now);
-        if self.core.poll_timeout().is_some_and(|due| due <= now)
-            && let Err(error) = self.core.handle_timeout(now)
-        {
-            tracing::debug!(%error, "a timer of the core");
+        if self.core.poll_timeout().is_some_and(|due| due <= now) {
+            self.handle_core_timeout(now);
         }
         self.traffic.handle_timeout(&mut self.core, now);
+    }
+
+    fn handle_core_timeout(&mut self, now: Instant) {
+        if let Err(error) = self.core.handle_timeout(now) {
+            tracing::debug!(%error, "a timer of the core");
+        }
     }
 
     /// When to look after the peer again.
@@ -278,6 +282,11 @@ impl Endpoint {
                 self.add_local(RTCIceCandidateInit::default());
             }
             let handled = self.handle_events() | self.handle_messages(now);
+            // What the core begins of its own accord while it connects, as the first flight of DTLS, it gives away with its
+            // timers only.
+            if handled && self.observer.wire.is_connecting() {
+                self.handle_core_timeout(now);
+            }
             self.flush(scratch, now);
             if !handled {
                 return;
