@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{
     BrowserPlan, BulkPlan, CallPlan, DataPlan, Deadlines, Engine, GroupPlan, HealthLimits, IcePlan, IceServer,
-    MediaPlan, PeerPlan, Plan, SignalingPlan, VideoPlan, arrivals, matrix, rooms,
+    MediaPlan, NativeStack, PeerPlan, Plan, SignalingPlan, VideoPlan, arrivals, matrix, rooms,
 };
 use crate::gate::Gate;
 use crate::record::Metric;
@@ -44,7 +44,7 @@ pub(crate) fn expand(scenario: &Scenario, file: &str, digest: String, gate_place
         media: media(&scenario.media, base),
         deadlines: deadlines(scenario),
         health: health(&scenario.health),
-        groups: scenario.peers.iter().map(group).collect(),
+        groups: scenario.peers.iter().map(|peers| group(peers, scenario.native.stack)).collect(),
         start_within_us: Some(scenario.load.start_within.us),
         members,
         calls,
@@ -112,7 +112,7 @@ pub(super) fn health(health: &Health) -> HealthLimits {
     }
 }
 
-fn group(peers: &Peers) -> GroupPlan {
+fn group(peers: &Peers, stack: NativeStack) -> GroupPlan {
     let browser = || BrowserPlan {
         webdriver_url: peers.webdriver_url.clone(),
         driver: peers.driver.clone(),
@@ -125,6 +125,7 @@ fn group(peers: &Peers) -> GroupPlan {
         engine: peers.engine(),
         optional: peers.optional,
         direction: peers.direction,
+        stack: (peers.engine() == Engine::Native).then(|| peers.stack.unwrap_or(stack)),
         browser: peers.engine().is_browser().then(browser),
         message_interval_us: (peers.engine() == Engine::Signaling)
             .then(|| peers.message_interval.map_or(MESSAGE_INTERVAL_US, |interval| interval.us)),

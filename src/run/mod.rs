@@ -24,9 +24,9 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::peer::Engines;
 use crate::peer::browser::{BrowserInfo, BrowserPool, Unavailable};
 use crate::peer::network::{IceServers, PeerHost, PeerNetwork};
+use crate::peer::{Engines, Shards};
 use crate::plan::Plan;
 use crate::record::{
     EventKind, Health, Outcome, Record, Recorder, RunDirectory, RunStarted, Skip, Warning, WriteError, Writer,
@@ -173,7 +173,7 @@ async fn perform(
     // What the preparations cost says nothing about the generator under load.
     health.read();
     let stage = Arc::new(Stage {
-        engines: Engines { send_lateness: health.send_lateness(), browsers },
+        engines: Engines { send_lateness: health.send_lateness(), browsers, shards: Shards::default() },
         surroundings,
         recorder: recorder.clone(),
         traffic: Traffic::default(),

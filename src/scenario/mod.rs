@@ -31,7 +31,7 @@ use toml::Value;
 pub use error::{ScenarioError, ScenarioErrors};
 pub use explain::Setting;
 pub use format::{
-    Audio, Bulk, Calls, Data, DeadlineTable, GateRule, Health, Ice, Media, Peers, Scenario, Server, Signaling,
+    Audio, Bulk, Calls, Data, DeadlineTable, GateRule, Health, Ice, Media, Native, Peers, Scenario, Server, Signaling,
     Topology, TopologyKind, Video, Where,
 };
 pub use load::{Hold, HoldDistribution, HoldTable, Load, Spacing, Stage};

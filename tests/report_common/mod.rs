@@ -265,6 +265,7 @@ fn plan() -> Plan {
         engine,
         optional,
         direction: MediaDirection::SendRecv,
+        stack: None,
         browser: None,
         message_interval_us: None,
     };
