@@ -1,6 +1,6 @@
 //! A peer connection of the stack, set up the way every native peer needs it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -99,11 +99,24 @@ pub(super) async fn connect(
         .with_interceptor_registry(registry)
         .with_runtime(Arc::new(runtime))
         .with_handler(handler)
-        .with_udp_addrs(addresses)
+        .with_udp_addrs(addresses.clone())
         .with_data_channel_send_buffer_limit(DATA_SEND_BUFFER)
         .build()
-        .await?;
-    Ok(Arc::new(connection))
+        .await;
+    match (connection, host) {
+        (Ok(connection), _) => Ok(Arc::new(connection)),
+        (Err(error), PeerHost::Machine) => Err(with_cause(error, &addresses)),
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// The error with the reason why no socket can be opened, which the stack keeps to itself.
+fn with_cause(error: Error, addresses: &[SocketAddr]) -> Error {
+    let cause = addresses.iter().find_map(|address| UdpSocket::bind(address).err());
+    match cause {
+        Some(cause) => Error::Other(format!("{error}: {cause}")),
+        None => error,
+    }
 }
 
 /// The offer as it is sent: with data channels, it asks for the DTLS client's role instead of leaving it open.
