@@ -72,6 +72,7 @@ async fn connect_and_close(engines: &Engines, plan: &Arc<Plan>, call: &CallPlan,
             network: network.clone(),
             call: Arc::new(call.clone()),
             role,
+            seat: None,
         };
         let mut peer = engines.create(context).await.unwrap();
         peer.join().await.unwrap();

@@ -9,7 +9,8 @@ use super::report::Report;
 use super::rooms;
 use crate::plan::{Engine, room};
 
-/// Some 5 kB of memory are kept of each call until the end of the run. How many may be up at a time is up to the machine.
+/// The record keeps some kilobytes of each call until the end of the run, which bounds how many a run can have in all. How
+/// many may be up at a time is up to the machine.
 pub(super) const MOST_CALLS: u64 = 200_000;
 
 /// Afterwards every group has a name, an engine and a count, and every set of calls a name, unless errors were found.

@@ -1,6 +1,8 @@
 //! The async stack: a native peer's connection on `webrtc` 0.21.1, behind our own
 //! [`Runtime`](webrtc::runtime::Runtime).
 
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -8,7 +10,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use rtc::peer_connection::event::RTCPeerConnectionIceEvent;
 use rtc::peer_connection::transport::RTCIceCandidateInit;
-use rtc::shared::error::Result;
+use rtc::shared::error::{Error, Result};
 use webrtc::data_channel::DataChannel;
 use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{
@@ -70,11 +72,22 @@ pub(super) async fn connect(
         .with_interceptor_registry(registry)
         .with_runtime(Arc::new(runtime))
         .with_handler(handler)
-        .with_udp_addrs(addresses)
+        .with_udp_addrs(addresses.clone())
         .with_data_channel_send_buffer_limit(DATA_SEND_BUFFER)
         .build()
-        .await?;
+        .await
+        .map_err(|error| with_cause(error, &addresses))?;
     Ok(Arc::new(connection))
+}
+
+/// The error with the reason why no socket can be opened, which the stack keeps to itself.
+fn with_cause(error: Error, addresses: &[SocketAddr]) -> Error {
+    let refused = addresses.iter().find_map(|address| UdpSocket::bind(address).err());
+    // The addresses of a network namespace are none of this thread's.
+    match refused.filter(|cause| cause.kind() != ErrorKind::AddrNotAvailable) {
+        Some(cause) => Error::Other(format!("{error}: {cause}")),
+        None => error,
+    }
 }
 
 #[async_trait]
