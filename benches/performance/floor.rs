@@ -19,6 +19,8 @@ use super::{Result, Size, process};
 const TICK: Duration = Duration::from_millis(1);
 /// As much as the kernel coalesces.
 const DATAGRAMS: usize = 64 << 10;
+/// Well below what one datagram may hold, and 64 segments.
+const BATCH: usize = 32 << 10;
 
 /// How packets get into the kernel and out of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -163,7 +165,9 @@ impl Worker {
         while pair.due <= now {
             let from = self.batch.len();
             let bytes = RTP_HEADER + schedule.packets[pair.next].payload;
-            if self.sending == Sending::Offload && from > 0 && (bytes > segment || from % segment != 0) {
+            let length = bytes + AES_128_GCM.tag_len();
+            let fits = from.is_multiple_of(segment.max(1)) && length <= segment && from + length <= BATCH;
+            if from > 0 && !fits {
                 // Only the last segment may be of another size, and none longer.
                 flush(pair, &self.batch, segment)?;
                 self.batch.clear();
@@ -177,7 +181,6 @@ impl Worker {
                 .seal_in_place_separate_tag(nonce(pair.sealed), Aad::from(&*head), payload)
                 .map_err(|_| io::Error::other("sealing"))?;
             self.batch.extend_from_slice(tag.as_ref());
-            let length = self.batch.len() - from;
             pair.sealed += 1;
             match self.sending {
                 Sending::Plain => {

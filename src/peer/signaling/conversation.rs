@@ -49,7 +49,8 @@ impl Conversation {
         };
         if let Err(reason) = outcome {
             self.progress.send_modify(|progress| {
-                progress.failure.get_or_insert(self.context.failure(progress.phase, reason));
+                let phase = progress.phase;
+                progress.failure.get_or_insert_with(|| self.context.failure(phase, reason));
             });
         }
     }
