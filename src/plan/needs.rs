@@ -15,6 +15,8 @@ const OWN_BYTES: u64 = 32 << 20;
 const NATIVE_PEER_BYTES: u64 = 2 << 20;
 /// No native peer takes less, whatever it does. A run is only refused for what it surely cannot do without.
 const LEAST_PEER_BYTES: u64 = 256 << 10;
+/// Measured: a signaling peer (46 kB) and the bundled server's end of it (64 kB), rounded up.
+const SIGNALING_PEER_BYTES: u64 = 128 << 10;
 /// Measured: a browser with its driver takes 400 to 550 MB, whatever it does.
 const BROWSER_BYTES: u64 = 450 << 20;
 /// Pipes and sockets to a browser, its driver and the guard.
@@ -25,6 +27,8 @@ const BROWSER_DESCRIPTORS: u64 = 16;
 pub(crate) struct Needs {
     /// Native peers that exist at the same time.
     pub(crate) native_peers: u64,
+    /// Peers of signaling alone that exist at the same time.
+    pub(crate) signaling_peers: u64,
     /// Browsers that exist at the same time, those apart that the run may do without.
     pub(crate) browsers: u64,
     /// Open file descriptors of this process.
@@ -48,8 +52,7 @@ impl PeerNeeds {
     /// A native peer with this many addresses, `streams` TURN servers over TCP or TLS, and the bundled signaling server in
     /// the same process or not: one UDP socket per address, a connection per stream, both ends of the signaling.
     pub(crate) fn new(addresses: u64, streams: u64, bundled: bool) -> Self {
-        let signaling = if bundled { 2 } else { 1 };
-        Self { descriptors: addresses.max(1) + streams + signaling, memory_bytes: NATIVE_PEER_BYTES }
+        Self { descriptors: addresses.max(1) + streams + signaling_ends(bundled), memory_bytes: NATIVE_PEER_BYTES }
     }
 }
 
@@ -65,6 +68,7 @@ impl Needs {
                 .sum()
         };
         let native_peers = of(&|engine| engine == Engine::Native);
+        let signaling_peers = of(&|engine| engine == Engine::Signaling);
         let browsers = plan.groups.iter().filter(|group| !group.optional).filter_map(|group| {
             let tabs = group.browser.as_ref()?.tabs_per_browser;
             // Those of a server that runs already are not on this machine, as far as anybody knows.
@@ -82,15 +86,25 @@ impl Needs {
         let shares_ports = plan.network.as_ref().is_none_or(|network| network.driver != NetworkDriver::Kernel);
         Self {
             native_peers,
+            signaling_peers,
             browsers,
             descriptors: OWN_DESCRIPTORS
                 + native_peers * peer.descriptors
+                + signaling_peers * signaling_ends(bundled)
                 + browsers * BROWSER_DESCRIPTORS
                 + server_side,
-            ports: if shares_ports { native_peers + tabs } else { 0 },
-            memory_bytes: OWN_BYTES + native_peers * LEAST_PEER_BYTES + browsers * BROWSER_BYTES,
+            ports: if shares_ports { native_peers + signaling_peers + tabs } else { 0 },
+            memory_bytes: OWN_BYTES
+                + native_peers * LEAST_PEER_BYTES
+                + signaling_peers * SIGNALING_PEER_BYTES
+                + browsers * BROWSER_BYTES,
         }
     }
+}
+
+/// The ends of a peer's signaling connection that are in this process.
+fn signaling_ends(bundled: bool) -> u64 {
+    if bundled { 2 } else { 1 }
 }
 
 /// How many native peers fit into what is there; absent where nothing limits them.
@@ -146,6 +160,13 @@ mod tests {
         assert_eq!(at_once.memory_bytes, OWN_BYTES + 600 * LEAST_PEER_BYTES);
         let in_turn = Needs::of(&plan("[[peers]]\ncount = 600\n[load]\narrivals = \"1/s\"\nhold = \"5s\"\n"), 1);
         assert_eq!(in_turn.native_peers, 20, "10 s of one call per second");
+    }
+
+    #[test]
+    fn peers_of_signaling_alone_have_no_socket_for_media() {
+        let needs = Needs::of(&plan("[[peers]]\nengine = \"signaling\"\ncount = 600\n"), 3);
+        assert_eq!((needs.native_peers, needs.signaling_peers, needs.ports), (0, 600, 600));
+        assert_eq!(needs.descriptors, OWN_DESCRIPTORS + 600 * 2);
     }
 
     #[test]

@@ -36,12 +36,10 @@ fn descriptors(needs: &Needs, plan: &Plan) -> u64 {
 }
 
 fn lack(needs: &Needs, limits: &Limits) -> Option<Lack> {
-    let Needs { native_peers, browsers, descriptors, ports, memory_bytes } = *needs;
-    let who = match (native_peers, browsers) {
-        (0, browsers) => format!("{browsers} browsers at once"),
-        (peers, 0) => format!("{peers} native peers at once"),
-        (peers, browsers) => format!("{peers} native peers and {browsers} browsers at once"),
-    };
+    let Needs { native_peers, signaling_peers, browsers, descriptors, ports, memory_bytes } = *needs;
+    let who = [(native_peers, "native peers"), (signaling_peers, "signaling peers"), (browsers, "browsers")];
+    let who = who.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    let who = format!("{} at once", who.collect::<Vec<_>>().join(" and "));
     if let Some(hard) = limits.open_files_hard.filter(|hard| *hard < descriptors) {
         return Some(Lack {
             reason: format!("{who} need {descriptors} open files, and this process may have {hard} at most"),
@@ -77,8 +75,14 @@ mod tests {
     use super::*;
     use crate::machine::Memory;
 
-    const NEEDS: Needs =
-        Needs { native_peers: 600, browsers: 0, descriptors: 1864, ports: 600, memory_bytes: 700_000_000 };
+    const NEEDS: Needs = Needs {
+        native_peers: 600,
+        descriptors: 1864,
+        signaling_peers: 0,
+        browsers: 0,
+        ports: 600,
+        memory_bytes: 700_000_000,
+    };
 
     fn enough() -> Limits {
         Limits {
