@@ -1,7 +1,7 @@
 //! Peers: the ends of a call. `run/` knows of a peer only what [`Peer`] says.
 //!
 //! A peer joins a room of the signaling server, makes or takes one call, carries its media, and says what arrived. It
-//! reports the instants of its life as [`Mark`](crate::record::Mark)s; it never decides what to test, and never judges.
+//! reports the instants of its life as [`Mark`]s; it never decides what to test, and never judges.
 
 pub mod browser;
 mod external;
