@@ -25,11 +25,9 @@ fn verdict(run: &Run) -> (Verdict, String) {
 
 #[test]
 fn a_failure_after_a_second_of_late_packets_is_invalid_and_names_the_limit() {
-    for (name, value) in [
-        (reading::SEND_LATENESS_P99_MS, 400.0),
-        (reading::SCHEDULING_LAG_P99_MS, 400.0),
-        (reading::STEAL_RATIO, 0.5),
-    ] {
+    for (name, value) in
+        [(reading::SEND_LATENESS_P99_MS, 400.0), (reading::SCHEDULING_LAG_P99_MS, 400.0), (reading::STEAL_RATIO, 0.5)]
+    {
         let (verdict, reason) = verdict(&with_second(bad(), 4, name, value));
         assert_eq!(verdict, Verdict::Invalid, "{reason}");
         assert!(reason.contains("the one failure came") && reason.contains(name), "{reason}");

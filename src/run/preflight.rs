@@ -42,6 +42,15 @@ fn lack(needs: &Needs, limits: &Limits) -> Option<Lack> {
         (peers, 0) => format!("{peers} native peers at once"),
         (peers, browsers) => format!("{peers} native peers and {browsers} browsers at once"),
     };
+    if let Some(memory) = limits.memory.filter(|memory| memory.available < memory_bytes) {
+        let [needed, available] = [memory_bytes, memory.available].map(|bytes| bytes / 1_000_000);
+        return Some(Lack {
+            reason: format!("{who} need {needed} MB of memory at the least, and {available} MB are available"),
+            remedy:
+                "end other programs, raise the control group's limit, use more machines, or ask for fewer peers at once"
+                    .into(),
+        });
+    }
     if let Some(hard) = limits.open_files_hard.filter(|hard| *hard < descriptors) {
         return Some(Lack {
             reason: format!("{who} need {descriptors} open files, and this process may have {hard} at most"),
@@ -58,18 +67,7 @@ fn lack(needs: &Needs, limits: &Limits) -> Option<Lack> {
                 .into(),
         });
     }
-    let memory = limits.memory.filter(|memory| memory.available < memory_bytes)?;
-    let megabytes = |bytes: u64| bytes / 1_000_000;
-    Some(Lack {
-        reason: format!(
-            "{who} need {} MB of memory at the least, and {} MB are available",
-            megabytes(memory_bytes),
-            megabytes(memory.available)
-        ),
-        remedy:
-            "end other programs, raise the control group's limit, use more machines, or ask for fewer peers at once"
-                .into(),
-    })
+    None
 }
 
 #[cfg(test)]
