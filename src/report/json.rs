@@ -262,8 +262,8 @@ struct IntervalEntry<'a> {
     /// Readings by name; those that the machine does not provide are absent.
     health: &'a BTreeMap<String, f64>,
     /// The busiest threads of the harness, by name.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    threads: &'a BTreeMap<String, ThreadLoad>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threads: Option<&'a BTreeMap<String, ThreadLoad>>,
 }
 
 impl<'a> Report<'a> {
@@ -421,7 +421,7 @@ fn generator(record: &Record) -> Generator<'_> {
                 send_bps: second.what.send_bps,
                 recv_bps: second.what.recv_bps,
                 health: &second.what.health,
-                threads: &second.what.threads,
+                threads: Some(&second.what.threads).filter(|threads| !threads.is_empty()),
             })
             .collect(),
     }

@@ -40,6 +40,15 @@ fn lack(needs: &Needs, limits: &Limits) -> Option<Lack> {
     let who = [(native_peers, "native peers"), (signaling_peers, "signaling peers"), (browsers, "browsers")];
     let who = who.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
     let who = format!("{} at once", who.collect::<Vec<_>>().join(" and "));
+    if let Some(memory) = limits.memory.filter(|memory| memory.available < memory_bytes) {
+        let [needed, available] = [memory_bytes, memory.available].map(|bytes| bytes / 1_000_000);
+        return Some(Lack {
+            reason: format!("{who} need {needed} MB of memory at the least, and {available} MB are available"),
+            remedy:
+                "end other programs, raise the control group's limit, use more machines, or ask for fewer peers at once"
+                    .into(),
+        });
+    }
     if let Some(hard) = limits.open_files_hard.filter(|hard| *hard < descriptors) {
         return Some(Lack {
             reason: format!("{who} need {descriptors} open files, and this process may have {hard} at most"),
@@ -56,18 +65,7 @@ fn lack(needs: &Needs, limits: &Limits) -> Option<Lack> {
                 .into(),
         });
     }
-    let memory = limits.memory.filter(|memory| memory.available < memory_bytes)?;
-    let megabytes = |bytes: u64| bytes / 1_000_000;
-    Some(Lack {
-        reason: format!(
-            "{who} need {} MB of memory at the least, and {} MB are available",
-            megabytes(memory_bytes),
-            megabytes(memory.available)
-        ),
-        remedy:
-            "end other programs, raise the control group's limit, use more machines, or ask for fewer peers at once"
-                .into(),
-    })
+    None
 }
 
 #[cfg(test)]
