@@ -236,7 +236,12 @@ impl Endpoint {
         while let Some(told) = self.turn.poll_event(now) {
             match told {
                 Told::Candidate(candidate) => self.add_local(candidate),
-                Told::Datagram(message) => self.feed(message),
+                // A stranger that is heard through an own relay first is one for the direct pairs as well.
+                Told::Datagram(message) => {
+                    if self.observer.may_be_heard(message.transport.peer_addr, &message.message) {
+                        self.feed(message);
+                    }
+                }
             }
         }
     }
