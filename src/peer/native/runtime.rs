@@ -150,7 +150,7 @@ pub(super) fn enlarge_buffers(socket: &std::net::UdpSocket) {
     }
 }
 
-/// A UDP socket that shows [`Wire`] and [`Relays`] what crosses it, and diverts what is for TURN servers over streams.
+/// A UDP socket that shows the [`Observer`] what crosses it, and diverts what is for TURN servers over streams.
 ///
 /// The driver reads datagrams in bursts, and installs the SRTP keys only after the burst in which the handshake ended:
 /// media behind the last DTLS record would be dropped. While connecting, a burst therefore ends with each DTLS record.

@@ -19,7 +19,7 @@ use super::super::connection::Setup;
 use super::super::events::Events;
 use super::super::media::Media;
 use super::super::observe::Observer;
-use super::super::wire::unwrapped;
+use super::super::wire::{is_rtp, unwrapped};
 use super::gather::{Gatherer, Server, host};
 use super::port::{Port, Received, batch_limit};
 use super::traffic::Traffic;
@@ -61,8 +61,23 @@ pub(super) struct Endpoint {
     turn: Turn,
     gathering: Gathering,
     connected: bool,
+    /// What the last input can have led to.
+    led_to: LedTo,
+    /// The core's next timer, as of when it was last asked.
+    core_due: Option<Instant>,
     /// There is more to do than the peer may do at a time.
     busy: bool,
+}
+
+/// What input can lead to. The core is asked for no more, as each question goes through all of its layers.
+#[derive(Clone, Copy, Default, Eq, Ord, PartialEq, PartialOrd)]
+enum LedTo {
+    /// Packets for the receivers: nothing but media of known tracks came in.
+    Media,
+    /// Packets for the wire: nothing but media is sent.
+    Packets,
+    #[default]
+    Anything,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -103,6 +118,8 @@ impl Endpoint {
             turn: Turn::default(),
             gathering: Gathering::New,
             connected: false,
+            led_to: LedTo::default(),
+            core_due: None,
             busy: false,
         })
     }
@@ -166,6 +183,7 @@ impl Endpoint {
     /// Reads the sockets. True if there may be more.
     pub(super) fn receive(&mut self, scratch: &mut Scratch, now: Instant) -> bool {
         let mut more = false;
+        self.led_to = LedTo::Media;
         let mut buffer = std::mem::take(&mut scratch.read);
         for index in 0..self.ports.len() {
             let mut reads = 0;
@@ -192,10 +210,11 @@ impl Endpoint {
     ) {
         let local = self.ports[port].local();
         for datagram in buffer[..received.length].chunks(received.stride) {
-            if is_srtp(datagram) && !self.observer.wire.is_connecting() {
+            if is_rtp(datagram) && !self.observer.wire.is_connecting() {
                 self.receive_srtp(local, received.source, datagram, now);
                 continue;
             }
+            self.led_to = LedTo::Anything;
             if !self.observer.may_be_heard(received.source, datagram) {
                 continue;
             }
@@ -236,19 +255,32 @@ impl Endpoint {
         while let Some(told) = self.turn.poll_event(now) {
             match told {
                 Told::Candidate(candidate) => self.add_local(candidate),
-                Told::Datagram(message) => self.feed(message),
+                // A stranger that is heard through an own relay first is one for the direct pairs as well.
+                Told::Datagram(message) => {
+                    if self.observer.may_be_heard(message.transport.peer_addr, &message.message) {
+                        self.feed(message);
+                    }
+                }
             }
         }
     }
 
     /// Handles the timers that are due.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.turn.handle_timeout(now);
-        self.take_from_relays(now);
-        if self.core.poll_timeout().is_some_and(|due| due <= now) {
-            self.handle_core_timeout(now);
+        let others = [self.core_due, self.turn.poll_timeout(), self.gatherer.poll_timeout()];
+        let only_media = !self.busy && !others.into_iter().flatten().any(|due| due <= now);
+        if only_media && !self.observer.wire.is_connecting() {
+            self.led_to = LedTo::Packets;
+        } else {
+            self.turn.handle_timeout(now);
+            self.take_from_relays(now);
+            if self.core.poll_timeout().is_some_and(|due| due <= now) {
+                self.handle_core_timeout(now);
+            }
         }
-        self.traffic.handle_timeout(&mut self.core, now);
+        if self.traffic.handle_timeout(&mut self.core, now) {
+            self.led_to = LedTo::Anything;
+        }
     }
 
     fn handle_core_timeout(&mut self, now: Instant) {
@@ -264,7 +296,7 @@ impl Endpoint {
         }
         let blocked = self.ports.iter().any(Port::is_blocked).then(|| now + BLOCKED);
         let timers = [
-            self.core.poll_timeout(),
+            self.core_due,
             self.turn.poll_timeout(),
             self.gatherer.poll_timeout(),
             self.traffic.poll_timeout(),
@@ -275,6 +307,17 @@ impl Endpoint {
 
     /// Does whatever input has led to, until the core has nothing more to say.
     pub(super) fn proceed(&mut self, scratch: &mut Scratch, now: Instant) {
+        match std::mem::take(&mut self.led_to) {
+            LedTo::Media if !self.handle_media(now) => {}
+            LedTo::Packets => self.flush(scratch, now),
+            _ => {
+                self.proceed_with_anything(scratch, now);
+                self.core_due = self.core.poll_timeout();
+            }
+        }
+    }
+
+    fn proceed_with_anything(&mut self, scratch: &mut Scratch, now: Instant) {
         self.busy = self.traffic.send_bulk(&mut self.core, now);
         for _ in 0..ROUNDS {
             if self.gathering == Gathering::Asked && self.gatherer.is_done() && self.turn.is_done() {
@@ -315,10 +358,17 @@ impl Endpoint {
         handled
     }
 
-    fn handle_messages(&mut self, now: Instant) -> bool {
+    /// Hands media to its receivers. True if that leads to more.
+    fn handle_media(&mut self, now: Instant) -> bool {
+        let mut more = false;
         while let Some(message) = self.core.poll_media_read() {
-            self.handle_message(message, now);
+            more |= self.handle_message(message, now);
         }
+        more
+    }
+
+    fn handle_messages(&mut self, now: Instant) -> bool {
+        self.handle_media(now);
         let mut handled = false;
         // The core holds back data while there is some that nobody has taken.
         while let Some(message) = self.core.poll_data_read() {
@@ -331,12 +381,16 @@ impl Endpoint {
         handled
     }
 
-    fn handle_message(&mut self, message: TaggedRTCMessage, now: Instant) {
+    /// True if the message leads to more than what the peer makes of it itself.
+    fn handle_message(&mut self, message: TaggedRTCMessage, now: Instant) -> bool {
         match message.message {
             RTCMessage::RtpPacket(track, packet) => self.traffic.on_rtp(&mut self.core, &track, &packet, now),
-            RTCMessage::DataChannelMessage(id, message) => self.traffic.on_message(&mut self.core, id, message, now),
+            RTCMessage::DataChannelMessage(id, message) => {
+                self.traffic.on_message(&mut self.core, id, message, now);
+                true
+            }
             // RTCP is for the interceptors.
-            _ => {}
+            _ => false,
         }
     }
 
@@ -410,9 +464,4 @@ fn run(messages: &[TaggedBytesMut], segments: usize) -> usize {
         (count, total, last) = (count + 1, total + length, length);
     }
     count.min(segments.max(1))
-}
-
-/// Whether a datagram is SRTP or SRTCP (RFC 7983, section 7).
-fn is_srtp(datagram: &[u8]) -> bool {
-    matches!(datagram, [128..=191, ..])
 }

@@ -93,8 +93,8 @@ impl Traffic {
         media.into_iter().chain(echo).min()
     }
 
-    /// Hands the core what is due.
-    pub(super) fn handle_timeout(&mut self, core: &mut RTCPeerConnection, now: Instant) {
+    /// Hands the core what is due. True if there is data among it, which has timers of its own.
+    pub(super) fn handle_timeout(&mut self, core: &mut RTCPeerConnection, now: Instant) -> bool {
         if !self.streams.is_empty() && self.media.stopping().is_cancelled() {
             self.streams.clear();
         }
@@ -113,11 +113,13 @@ impl Traffic {
             }
         }
         let echo = |channel: &&Channel| channel.open && channel.role == ChannelRole::EchoSender;
+        let mut sent = false;
         if let Some(channel) = self.channels.iter().find(echo) {
             while let Some(message) = self.media.data.next_echo() {
-                send_data(core, channel.id, RTCDataChannelMessage { is_string: false, data: message }, now);
+                sent |= send_data(core, channel.id, RTCDataChannelMessage { is_string: false, data: message }, now);
             }
         }
+        sent
     }
 
     /// Hands the core as much bulk data as it has room for now. True if there may be more in a moment.
@@ -147,17 +149,20 @@ impl Traffic {
         }
     }
 
-    /// A packet of a track of the other end.
-    pub(super) fn on_rtp(&self, core: &mut RTCPeerConnection, track: &str, packet: &Packet, now: Instant) {
-        let Some((_, kind, receiver)) = self.receivers.iter().find(|(id, ..)| id == track) else { return };
-        if self.media.received(*kind, packet, now)
-            && let Some(mut receiver) = core.rtp_receiver(*receiver)
-        {
+    /// A packet of a track of the other end. True if it leads to more: a request for a key frame, or a track that has only
+    /// begun.
+    pub(super) fn on_rtp(&self, core: &mut RTCPeerConnection, track: &str, packet: &Packet, now: Instant) -> bool {
+        let Some((_, kind, receiver)) = self.receivers.iter().find(|(id, ..)| id == track) else { return true };
+        if !self.media.received(*kind, packet, now) {
+            return false;
+        }
+        if let Some(mut receiver) = core.rtp_receiver(*receiver) {
             let pli = PictureLossIndication { sender_ssrc: 0, media_ssrc: packet.header.ssrc };
             if let Err(error) = receiver.write_rtcp(now, vec![Box::new(pli)]) {
                 tracing::debug!(%error, "a key frame is not asked for");
             }
         }
+        true
     }
 
     /// A channel opens or closes.
