@@ -175,6 +175,9 @@ pub struct VideoSender {
 }
 
 impl VideoSender {
+    /// The clock rate of RTP timestamps in Hz (RFC 7741, RFC 6184).
+    pub const CLOCK_RATE: u32 = VIDEO_CLOCK;
+
     /// A sender whose first frame is due at `start`.
     pub fn new(fixture: Arc<VideoFixture>, stream: RtpStream, frame_rate: NonZeroU32, start: Instant) -> Self {
         let (rtp, mut random) = Numbering::new(stream);
@@ -272,6 +275,9 @@ pub struct AudioSender {
 }
 
 impl AudioSender {
+    /// The clock rate of RTP timestamps in Hz (RFC 7587).
+    pub const CLOCK_RATE: u32 = AUDIO_CLOCK;
+
     /// A sender whose first packet is due at `start`.
     pub fn new(fixture: Arc<AudioFixture>, stream: RtpStream, start: Instant) -> Self {
         let schedule = Schedule::every(start, fixture.duration());

@@ -3,6 +3,7 @@
 
 mod connection;
 mod data;
+pub mod dense;
 mod divert;
 mod events;
 mod first_media;

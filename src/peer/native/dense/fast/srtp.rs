@@ -4,7 +4,7 @@
 
 use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
-use super::keys::MasterKey;
+use super::keys::SessionKey;
 
 /// How much longer a packet becomes: the authentication tag (RFC 7714, section 12).
 pub const TAG: usize = 16;
@@ -34,11 +34,10 @@ pub struct Cipher {
 }
 
 impl Cipher {
-    /// Derives the session key and salt.
-    pub fn new(master: &MasterKey) -> Self {
-        // Never fails: the key has the length of the algorithm.
-        let key = UnboundKey::new(&AES_128_GCM, &master.session_key).expect("16 bytes");
-        Self { key: LessSafeKey::new(key), salt: master.session_salt }
+    /// Of a key that was derived for AEAD_AES_128_GCM.
+    pub fn new(session: &SessionKey) -> Self {
+        let key = UnboundKey::new(&AES_128_GCM, session.key.as_ref()).expect("a block of AES-128 is 16 bytes");
+        Self { key: LessSafeKey::new(key), salt: session.salt }
     }
 
     /// Seals a packet: header, payload, and [`TAG`] bytes of room at the end.
@@ -174,6 +173,7 @@ fn estimate(highest: u64, sequence_number: u16) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use rtc::crypto::SecretVec;
     use rtc::srtp::context::Context;
     use rtc::srtp::protection_profile::ProtectionProfile;
 
@@ -186,6 +186,11 @@ mod tests {
         let digits: Vec<_> = hexadecimal.bytes().filter(u8::is_ascii_hexdigit).collect();
         let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
         digits.chunks(2).map(byte).collect()
+    }
+
+    fn cipher() -> Cipher {
+        let provider = rtc::crypto::default_provider().unwrap();
+        Cipher::new(&SessionKey::derive(provider.crypto(), &KEY, &SALT).unwrap())
     }
 
     fn core() -> Context {
@@ -204,9 +209,9 @@ mod tests {
     #[test]
     fn a_packet_is_sealed_as_in_the_example_of_the_rfc() {
         // RFC 7714, section 16.1.1; the keys there are session keys.
-        let master = MasterKey {
-            session_key: bytes("000102030405060708090a0b0c0d0e0f").try_into().unwrap(),
-            session_salt: bytes("517569642070726f2071756f").try_into().unwrap(),
+        let session = SessionKey {
+            key: SecretVec::new(bytes("000102030405060708090a0b0c0d0e0f")),
+            salt: bytes("517569642070726f2071756f").try_into().unwrap(),
         };
         let plain = bytes(
             "8040f17b 8041f8d3 5501a0b2 47616c6c 69612065 7374206f 6d6e6973 20646976 69736120 696e2070 61727465 73207472 6573",
@@ -215,7 +220,7 @@ mod tests {
             "8040f17b 8041f8d3 5501a0b2 f24de3a3 fb34de6c acba861c 9d7e4bca be633bd5 0d294e6f 42a5f47a 51c7d19b 36de3adf
              8833899d 7f27beb1 6a9152cf 765ee439 0cce",
         );
-        let cipher = Cipher::new(&master);
+        let cipher = Cipher::new(&session);
         let mut sealed = plain.clone();
         sealed.resize(plain.len() + TAG, 0);
         cipher.seal(0x5501_a0b2, 0xf17b, 12, &mut sealed);
@@ -226,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_core_opens_what_is_sealed_here_and_the_other_way_round_across_the_roll_over() {
-        let cipher = Cipher::new(&MasterKey::derive(&KEY, &SALT));
+        let cipher = cipher();
         let (mut sealing, mut opening) = (core(), core());
         let (mut sent, mut received) = (SendIndex::default(), ReceiveIndex::default());
         for number in 65_500..65_600u32 {
@@ -244,7 +249,7 @@ mod tests {
 
     #[test]
     fn what_is_repeated_old_changed_or_short_is_refused() {
-        let cipher = Cipher::new(&MasterKey::derive(&KEY, &SALT));
+        let cipher = cipher();
         let sealed = |index: u64| {
             let mut packet = packet(index as u16, &[9; 20]);
             packet.resize(packet.len() + TAG, 0);

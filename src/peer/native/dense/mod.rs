@@ -1,0 +1,3 @@
+//! The dense engine.
+
+pub mod fast;
