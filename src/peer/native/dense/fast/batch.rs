@@ -23,7 +23,7 @@ pub struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// The packets one by one.
-    pub fn packets(&self) -> impl Iterator<Item = &'a [u8]> {
+    pub fn packets(self) -> std::slice::Chunks<'a, u8> {
         self.contents.chunks(self.segment)
     }
 }

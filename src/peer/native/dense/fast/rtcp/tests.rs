@@ -57,7 +57,7 @@ impl Pair {
 
     fn deliver(&mut self, batch: &Batch, lost: &[usize]) {
         let packets: Vec<Vec<u8>> =
-            batch.runs().flat_map(|run| run.packets().map(<[u8]>::to_vec).collect::<Vec<_>>()).collect();
+            batch.runs().flat_map(|run| run.packets().map(<[u8]>::to_vec)).collect();
         for (_, mut packet) in packets.into_iter().enumerate().filter(|(index, _)| !lost.contains(index)) {
             self.receiver.handle(&mut packet, self.now);
         }
