@@ -23,28 +23,28 @@ use rtc::sansio::Protocol;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 
 /// The payload type of VP8.
-pub const PAYLOAD_TYPE: u8 = 96;
+pub(crate) const PAYLOAD_TYPE: u8 = 96;
 
 /// One end.
-pub struct CorePeer {
-    pub core: RTCPeerConnection,
-    pub keys: KeyShelf,
-    pub address: SocketAddr,
-    pub sender: RTCRtpSenderId,
-    pub ssrc: u32,
+pub(crate) struct CorePeer {
+    pub(crate) core: RTCPeerConnection,
+    pub(crate) keys: KeyShelf,
+    pub(crate) address: SocketAddr,
+    pub(crate) sender: RTCRtpSenderId,
+    pub(crate) ssrc: u32,
     connected: bool,
 }
 
 /// Both ends.
-pub struct CorePair {
-    pub offerer: CorePeer,
-    pub answerer: CorePeer,
-    pub now: Instant,
+pub(crate) struct CorePair {
+    pub(crate) offerer: CorePeer,
+    pub(crate) answerer: CorePeer,
+    pub(crate) now: Instant,
 }
 
 impl CorePair {
     /// A pair that is connected and can send VP8 both ways; with the core's default interceptors, or with none.
-    pub fn connect(interceptors: bool) -> Self {
+    pub(crate) fn connect(interceptors: bool) -> Self {
         let now = Instant::now();
         let mut pair = Self {
             offerer: CorePeer::new(now, 1, interceptors),
@@ -68,7 +68,7 @@ impl CorePair {
     }
 
     /// Carries what is to be carried, and lets a millisecond pass.
-    pub fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         let now = self.now;
         loop {
             let there = self.offerer.datagrams();
@@ -151,12 +151,12 @@ impl CorePeer {
     }
 
     /// What this end has to send.
-    pub fn datagrams(&mut self) -> Vec<BytesMut> {
+    pub(crate) fn datagrams(&mut self) -> Vec<BytesMut> {
         std::iter::from_fn(|| self.core.poll_write()).map(|datagram| datagram.message).collect()
     }
 
     /// Takes what the other end sent.
-    pub fn handle(&mut self, message: BytesMut, from: SocketAddr, now: Instant) {
+    pub(crate) fn handle(&mut self, message: BytesMut, from: SocketAddr, now: Instant) {
         let transport = TransportContext {
             local_addr: self.address,
             peer_addr: from,

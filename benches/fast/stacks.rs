@@ -1,0 +1,220 @@
+//! The fast path and the plain core, with a real connection of the core for each pair.
+
+use std::num::NonZeroU32;
+use std::time::{Instant, SystemTime};
+
+use bytes::BytesMut;
+use harness::media::receive::VideoReceiver;
+use harness::media::send::{RtpStream, VideoSender};
+use harness::peer::native::dense::fast::Batch;
+use harness::peer::native::dense::fast::receive::{FastReceiver, Handled, Media, is_srtp};
+use harness::peer::native::dense::fast::rtcp::Reporter;
+use harness::peer::native::dense::fast::send::{FastSender, Source};
+use harness::peer::native::dense::fast::srtp::{Cipher, ReceiveIndex, TAG};
+use harness::plan::VideoCodec;
+use rtc::peer_connection::message::RTCMessage;
+use rtc::sansio::Protocol;
+
+use super::Contender;
+use super::fast_path_support::{CorePair, CorePeer, PAYLOAD_TYPE};
+use super::link::{DATAGRAMS, Link};
+
+fn video(ssrc: u32, start: Instant) -> VideoSender {
+    let stream = RtpStream { ssrc, payload_type: PAYLOAD_TYPE, seed: 1 };
+    VideoSender::new(super::fixture(), stream, NonZeroU32::new(30).expect("not zero"), start)
+}
+
+fn receiver() -> VideoReceiver {
+    VideoReceiver::new(VideoCodec::Vp8, Some(super::fixture()))
+}
+
+/// What every loop around the core does once in a while: timers, events, and what it wants to send.
+fn serve(peer: &mut CorePeer, now: Instant, batch: &mut Batch) {
+    if peer.core.poll_timeout().is_some_and(|due| due <= now) {
+        peer.core.handle_timeout(now).expect("time passes");
+    }
+    while peer.core.poll_event().is_some() {}
+    while let Some(datagram) = peer.core.poll_write() {
+        batch.packet(datagram.message.len()).copy_from_slice(&datagram.message);
+    }
+}
+
+/// The core on a loop of its own, with offload.
+pub(super) struct Core {
+    pairs: Vec<CoreMedia>,
+    batch: Batch,
+    buffer: Vec<u8>,
+}
+
+struct CoreMedia {
+    core: CorePair,
+    link: Link,
+    sender: VideoSender,
+    receiver: VideoReceiver,
+}
+
+impl Core {
+    pub(super) fn new(pairs: usize) -> Self {
+        let pair = |_| {
+            let core = CorePair::connect(true);
+            let sender = video(core.offerer.ssrc, core.now);
+            CoreMedia { core, link: Link::new(), sender, receiver: receiver() }
+        };
+        Self { pairs: (0..pairs).map(pair).collect(), batch: Batch::default(), buffer: vec![0; DATAGRAMS] }
+    }
+}
+
+impl Contender for Core {
+    fn round(&mut self) -> u64 {
+        let Self { pairs, batch, buffer } = self;
+        for CoreMedia { core, link, sender, .. } in &mut *pairs {
+            batch.clear();
+            core.now = sender.next_due();
+            let (peer, now) = (&mut core.offerer, core.now);
+            for packet in sender.produce(now).expect("it is due").packets {
+                peer.core.rtp_sender(peer.sender).expect("it sends").write_rtp(now, packet).expect("it is sent");
+            }
+            serve(peer, now, batch);
+            link.there(batch);
+        }
+        let mut packets = 0;
+        for CoreMedia { core, link, sender, receiver } in &mut *pairs {
+            batch.clear();
+            let CorePair { offerer, answerer, now } = core;
+            link.to.receive(buffer, |datagram| answerer.handle(BytesMut::from(&*datagram), offerer.address, *now));
+            serve(answerer, *now, batch);
+            while let Some(message) = answerer.core.poll_read() {
+                if let RTCMessage::RtpPacket(_, packet) = message.message {
+                    receiver.handle(&packet, *now);
+                    packets += 1;
+                }
+            }
+            link.back(batch);
+            link.from.receive(buffer, |datagram| offerer.handle(BytesMut::from(&*datagram), answerer.address, *now));
+            while offerer.core.poll_read().is_some() {}
+            assert_eq!(receiver.report().intact, sender.counters().frames);
+        }
+        packets
+    }
+}
+
+/// The fast path, beside a connection of the core that keeps ICE and RTCP going.
+pub(super) struct Fast {
+    pairs: Vec<FastMedia>,
+    batch: Batch,
+    buffer: Vec<u8>,
+}
+
+struct FastMedia {
+    core: CorePair,
+    link: Link,
+    cipher: Cipher,
+    senders: [FastSender; 1],
+    receiver: FastReceiver,
+    sending: Reporter,
+    receiving: Reporter,
+    nothing: FastReceiver,
+}
+
+impl Fast {
+    pub(super) fn new(pairs: usize) -> Self {
+        let pair = |_| {
+            let core = CorePair::connect(false);
+            let keys = core.offerer.keys.take().expect("the handshake is over");
+            let theirs = core.answerer.keys.take().expect("the handshake is over");
+            let mut receiver = FastReceiver::new(&theirs.remote);
+            receiver.add(core.offerer.ssrc, Media::Video(self::receiver()));
+            let reporter = |ssrc| Reporter::new(core.now, SystemTime::now(), ssrc);
+            FastMedia {
+                cipher: Cipher::new(&keys.local),
+                senders: [FastSender::new(Source::Video(video(core.offerer.ssrc, core.now)))],
+                receiver,
+                sending: reporter(core.offerer.ssrc),
+                receiving: reporter(core.answerer.ssrc),
+                nothing: FastReceiver::new(&keys.remote),
+                link: Link::new(),
+                core,
+            }
+        };
+        Self { pairs: (0..pairs).map(pair).collect(), batch: Batch::default(), buffer: vec![0; DATAGRAMS] }
+    }
+}
+
+impl Contender for Fast {
+    fn round(&mut self) -> u64 {
+        let Self { pairs, batch, buffer } = self;
+        for FastMedia { core, link, cipher, senders, sending, nothing, .. } in &mut *pairs {
+            batch.clear();
+            core.now = senders[0].next_due();
+            let (peer, now) = (&mut core.offerer, core.now);
+            senders[0].produce(now, cipher, batch).expect("it is due");
+            report(peer, sending.poll(now, senders, nothing), now);
+            serve(peer, now, batch);
+            link.there(batch);
+        }
+        let mut packets = 0;
+        for FastMedia { core, link, senders, receiver, receiving, .. } in &mut *pairs {
+            batch.clear();
+            let CorePair { offerer, answerer, now } = core;
+            link.to.receive(buffer, |datagram| {
+                if is_srtp(datagram) && receiver.handle(datagram, *now) == Handled::Taken {
+                    packets += 1;
+                } else {
+                    answerer.handle(BytesMut::from(&*datagram), offerer.address, *now);
+                }
+            });
+            report(answerer, receiving.poll(*now, &[], receiver), *now);
+            serve(answerer, *now, batch);
+            link.back(batch);
+            link.from.receive(buffer, |datagram| offerer.handle(BytesMut::from(&*datagram), answerer.address, *now));
+            while offerer.core.poll_read().is_some() || answerer.core.poll_read().is_some() {}
+            let Media::Video(video) = receiver.streams()[0].media() else { unreachable!() };
+            assert_eq!(video.report().intact, senders[0].made().frames);
+        }
+        packets
+    }
+}
+
+fn report(peer: &mut CorePeer, compounds: Vec<Vec<Box<dyn rtc::rtcp::Packet>>>, now: Instant) {
+    for compound in compounds {
+        peer.core.rtp_sender(peer.sender).expect("it sends").write_rtcp(now, compound).expect("it is sent");
+    }
+}
+
+/// What the parts of the fast path take, without the operating system.
+pub(super) fn parts() {
+    let core = CorePair::connect(false);
+    let keys = core.offerer.keys.take().expect("the handshake is over");
+    let theirs = core.answerer.keys.take().expect("the handshake is over");
+    let (seal, open) = (Cipher::new(&keys.local), Cipher::new(&theirs.remote));
+    let (mut indices, mut number) = (ReceiveIndex::default(), 0);
+    let mut packet = [0x80; 12 + 1200 + TAG];
+    super::time("seal and open a packet of 1,200 bytes", || {
+        number += 1;
+        seal.seal(1, number, 12, &mut packet);
+        indices.open(&open, 1, number as u16, 12, &mut packet).expect("it opens");
+        1
+    });
+
+    let mut sender = FastSender::new(Source::Video(video(1, core.now)));
+    let mut batch = Batch::default();
+    super::time("make and seal, per packet", || {
+        batch.clear();
+        let before = sender.counters().packets;
+        sender.produce(sender.next_due(), &seal, &mut batch);
+        sender.counters().packets - before
+    });
+
+    let (mut slow, mut verify) = (video(1, core.now), receiver());
+    let mut packets = Vec::new();
+    for _ in 0..600 {
+        let due = slow.next_due();
+        packets.extend(slow.produce(due).expect("it is due").packets.into_iter().map(|packet| (packet, due)));
+    }
+    super::time("count and verify, per packet", || {
+        verify = receiver();
+        packets.iter().for_each(|(packet, at)| verify.handle(packet, *at));
+        packets.len() as u64
+    });
+    assert_eq!(verify.report().intact, 600);
+}
