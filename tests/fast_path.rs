@@ -13,7 +13,7 @@ use harness::media::fixture::VideoFixture;
 use harness::media::receive::VideoReceiver;
 use harness::media::send::{RtpStream, VideoSender};
 use harness::peer::native::dense::fast::Batch;
-use harness::peer::native::dense::fast::receive::{FastReceiver, Handled, Media};
+use harness::peer::native::dense::fast::receive::{FastReceiver, Handled};
 use harness::peer::native::dense::fast::send::{FastSender, Source};
 use harness::peer::native::dense::fast::srtp::Cipher;
 use harness::plan::VideoCodec;
@@ -51,14 +51,14 @@ fn the_keys_seen_open_what_the_core_sealed_in_both_directions() {
         let stream = RtpStream { ssrc, payload_type: PAYLOAD_TYPE, seed: 1 };
         let mut sender = VideoSender::new(fixture, stream, NonZeroU32::new(30).unwrap(), now);
         let mut fast = FastReceiver::new(key);
-        fast.add(ssrc, Media::Video(receiver()));
+        fast.add(ssrc, receiver());
         for _ in 0..FRAMES {
             for mut datagram in send(from, &mut sender, now) {
                 assert_eq!(fast.handle(&mut datagram, now), Handled::Taken);
             }
         }
-        let Media::Video(video) = fast.streams()[0].media() else { unreachable!() };
-        assert_eq!((video.report().intact, video.report().lost), (FRAMES, 0));
+        let report = fast.streams()[0].verifier().report();
+        assert_eq!((report.intact, report.lost), (FRAMES, 0));
     }
 }
 

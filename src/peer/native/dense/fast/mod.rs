@@ -19,10 +19,15 @@
 //! path is used, with everything the core offers. The profile is AEAD_AES_128_GCM only, which every native peer offers
 //! first.
 //!
+//! A stream that arrives begins in the core, which reports its track with the first packet; from then on its packets come
+//! this way. [`path`] is all that a connection's loop has to call. A loop gains most if it leaves the core alone while only
+//! media comes and goes: polling a core that has nothing to say costs more than the packet.
+//!
 //! Everything in this room is sans-IO: packets and time are passed in.
 
 mod batch;
 pub mod keys;
+pub mod path;
 pub mod receive;
 pub mod rtcp;
 pub mod send;

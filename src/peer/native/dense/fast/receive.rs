@@ -30,13 +30,55 @@ pub enum Handled {
     Refused(SrtpError),
 }
 
-/// What a stream is verified with.
-#[derive(Debug)]
-pub enum Media {
-    /// Video.
-    Video(VideoReceiver),
-    /// Audio.
-    Audio(AudioReceiver),
+/// What a stream is verified with, wherever that is kept.
+pub trait Verifier {
+    /// Takes a packet that arrived at `now`.
+    fn take(&mut self, packet: &Incoming<'_>, now: Instant) -> Arrival;
+
+    /// Sequence numbers, loss and jitter as they stand now.
+    fn reception(&self) -> Reception;
+
+    /// Whether what is missing is to be asked for: `nack` was negotiated.
+    fn asks_again(&self) -> bool;
+
+    /// Whether to ask for a key frame now; see [`VideoReceiver::needs_key_frame`].
+    fn needs_key_frame(&mut self, now: Instant) -> bool;
+}
+
+impl Verifier for VideoReceiver {
+    fn take(&mut self, packet: &Incoming<'_>, now: Instant) -> Arrival {
+        self.take(packet, now)
+    }
+
+    fn reception(&self) -> Reception {
+        self.reception()
+    }
+
+    fn asks_again(&self) -> bool {
+        true
+    }
+
+    fn needs_key_frame(&mut self, now: Instant) -> bool {
+        self.needs_key_frame(now)
+    }
+}
+
+impl Verifier for AudioReceiver {
+    fn take(&mut self, packet: &Incoming<'_>, now: Instant) -> Arrival {
+        self.take(packet, now)
+    }
+
+    fn reception(&self) -> Reception {
+        self.reception()
+    }
+
+    fn asks_again(&self) -> bool {
+        false
+    }
+
+    fn needs_key_frame(&mut self, _now: Instant) -> bool {
+        false
+    }
 }
 
 /// What arrived of a stream in all, repetitions among it, as W3C webrtc-stats counts it.
@@ -57,31 +99,31 @@ pub struct InboundCounters {
 }
 
 /// Receives the streams of a connection.
-pub struct FastReceiver {
+pub struct FastReceiver<V> {
     cipher: Cipher,
-    streams: Vec<Stream>,
+    streams: Vec<Stream<V>>,
 }
 
 /// One stream of a connection.
 #[derive(Debug)]
-pub struct Stream {
+pub struct Stream<V> {
     ssrc: u32,
     index: ReceiveIndex,
-    media: Media,
+    verifier: V,
     counters: InboundCounters,
     missing: Missing,
 }
 
-impl FastReceiver {
+impl<V: Verifier> FastReceiver<V> {
     /// A receiver of packets that are sealed with this key.
     pub fn new(key: &SessionKey) -> Self {
         Self { cipher: Cipher::new(key), streams: Vec::new() }
     }
 
     /// Takes over a stream. What came of it before went through the core.
-    pub fn add(&mut self, ssrc: u32, media: Media) {
-        let missing = Missing::default();
-        self.streams.push(Stream { ssrc, index: ReceiveIndex::default(), media, counters: InboundCounters::default(), missing });
+    pub fn add(&mut self, ssrc: u32, verifier: V) {
+        let (index, counters, missing) = Default::default();
+        self.streams.push(Stream { ssrc, index, verifier, counters, missing });
     }
 
     /// Takes a datagram that arrived at `now`; its payload is decrypted in place.
@@ -116,43 +158,35 @@ impl FastReceiver {
     }
 
     /// The streams that were added, in that order.
-    pub fn streams(&self) -> &[Stream] {
+    pub fn streams(&self) -> &[Stream<V>] {
         &self.streams
     }
 
     /// The streams that were added, in that order.
-    pub fn streams_mut(&mut self) -> &mut [Stream] {
+    pub fn streams_mut(&mut self) -> &mut [Stream<V>] {
         &mut self.streams
     }
 }
 
-impl Stream {
+impl<V: Verifier> Stream<V> {
     /// The synchronization source.
     pub fn ssrc(&self) -> u32 {
         self.ssrc
     }
 
     /// What verifies it.
-    pub fn media(&self) -> &Media {
-        &self.media
+    pub fn verifier(&self) -> &V {
+        &self.verifier
     }
 
     /// What verifies it.
-    pub fn media_mut(&mut self) -> &mut Media {
-        &mut self.media
+    pub fn verifier_mut(&mut self) -> &mut V {
+        &mut self.verifier
     }
 
     /// What arrived of it.
     pub fn counters(&self) -> InboundCounters {
         self.counters
-    }
-
-    /// Sequence numbers, loss and jitter as they stand now.
-    pub fn reception(&self) -> Reception {
-        match &self.media {
-            Media::Video(video) => video.reception(),
-            Media::Audio(audio) => audio.reception(),
-        }
     }
 
     /// Sequence numbers that are missing now and worth asking for, in order.
@@ -164,15 +198,9 @@ impl Stream {
         self.counters.packets += 1;
         self.counters.header_bytes += packet.header_len as u64;
         self.counters.payload_bytes += packet.payload.len() as u64;
-        match &mut self.media {
-            Media::Video(video) => {
-                let arrival = video.take(packet, now);
-                self.missing.note(arrival, now);
-            }
-            // Audio is not asked for again: `nack` is not negotiated for it.
-            Media::Audio(audio) => {
-                audio.take(packet, now);
-            }
+        let arrival = self.verifier.take(packet, now);
+        if self.verifier.asks_again() {
+            self.missing.note(arrival, now);
         }
     }
 }
@@ -270,7 +298,7 @@ mod tests {
     use crate::media::send::{RtpStream, VideoSender};
     use crate::plan::VideoCodec;
 
-    fn keys() -> (FastReceiver, Context) {
+    fn keys<V: Verifier>() -> (FastReceiver<V>, Context) {
         let provider = rtc::crypto::default_provider().unwrap();
         let session = SessionKey::derive(provider.crypto(), &[1; 16], &[2; 12]).unwrap();
         let profile = ProtectionProfile::AeadAes128Gcm;
@@ -305,7 +333,7 @@ mod tests {
         packets[100].0.payload = payload.into();
 
         let (mut fast, mut core) = keys();
-        fast.add(9, Media::Video(video()));
+        fast.add(9, video());
         let mut slow = video();
         for (packet, at) in &packets {
             slow.handle(packet, *at);
@@ -314,7 +342,7 @@ mod tests {
             assert!(matches!(handled, Handled::Taken | Handled::Refused(SrtpError::Replayed)), "{handled:?}");
         }
         slow.finish();
-        let Media::Video(video) = fast.streams_mut()[0].media_mut() else { unreachable!() };
+        let video = fast.streams_mut()[0].verifier_mut();
         video.finish();
         let (fast_report, slow_report) = (video.report(), slow.report());
         assert_eq!((fast_report.intact, fast_report.foreign, fast_report.lost), (88, 1, 1));
@@ -330,7 +358,7 @@ mod tests {
     #[test]
     fn csrcs_extensions_and_padding_are_no_payload() {
         let (mut fast, mut core) = keys();
-        fast.add(9, Media::Audio(AudioReceiver::new(None)));
+        fast.add(9, AudioReceiver::new(None));
         let mut header = RtpHeader { version: 2, ssrc: 9, csrc: vec![1, 2], ..RtpHeader::default() };
         header.extension = true;
         header.extension_profile = 0xbede;
@@ -349,7 +377,7 @@ mod tests {
     #[test]
     fn what_is_not_of_a_known_stream_is_left_as_it_was() {
         let (mut fast, _) = keys();
-        fast.add(9, Media::Audio(AudioReceiver::new(None)));
+        fast.add(9, AudioReceiver::new(None));
         let mut other = [7; 60];
         for first in [[0, 1], [22, 254], [64, 0], [0x80, 200], [0x80, 96], [0x9f, 96]] {
             other[..2].copy_from_slice(&first);

@@ -16,7 +16,7 @@ use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtcp::source_description::{SdesType, SourceDescription, SourceDescriptionChunk, SourceDescriptionItem};
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers};
 
-use super::receive::{FastReceiver, Media, Stream};
+use super::receive::{FastReceiver, Stream, Verifier};
 use super::send::FastSender;
 
 /// Between two reports.
@@ -27,6 +27,9 @@ const REQUESTS: Duration = Duration::from_millis(100);
 const NTP_TO_UNIX: u64 = 2_208_988_800;
 /// The cumulative loss has 24 bits and a sign.
 const MAX_LOST: u64 = 0x7f_ffff;
+
+/// Packets that go in one datagram (RFC 3550, section 6.1).
+pub type Compound = Vec<Box<dyn Packet>>;
 
 /// What the other end asks for and tells.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -68,6 +71,19 @@ impl Feedback {
             } else if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
                 self.receptions.extend(report.reports.iter().cloned());
             }
+        }
+    }
+}
+
+impl Feedback {
+    /// Adds the counts of another, and nothing else of it.
+    pub(super) fn count(&mut self, other: &Self) {
+        self.key_frames += other.key_frames;
+        self.nacks += other.nacks;
+        self.plis += other.plis;
+        self.firs += other.firs;
+        if !other.receptions.is_empty() {
+            self.receptions.clone_from(&other.receptions);
         }
     }
 }
@@ -130,12 +146,12 @@ impl Reporter {
     }
 
     /// The compound packets that are due, each to be sent in one datagram.
-    pub fn poll(
+    pub fn poll<V: Verifier>(
         &mut self,
         now: Instant,
         senders: &[FastSender],
-        receiver: &mut FastReceiver,
-    ) -> Vec<Vec<Box<dyn Packet>>> {
+        receiver: &mut FastReceiver<V>,
+    ) -> Vec<Compound> {
         let mut compounds = Vec::new();
         if now >= self.requests_due {
             // After a stall there is one request, not one for each interval.
@@ -157,18 +173,16 @@ impl Reporter {
         self.counters
     }
 
-    fn requests(&mut self, now: Instant, by: u32, stream: &mut Stream) -> Vec<Vec<Box<dyn Packet>>> {
+    fn requests<V: Verifier>(&mut self, now: Instant, by: u32, stream: &mut Stream<V>) -> Vec<Compound> {
         let (sender_ssrc, media_ssrc) = (by, stream.ssrc());
-        let mut compounds: Vec<Vec<Box<dyn Packet>>> = Vec::new();
+        let mut compounds: Vec<Compound> = Vec::new();
         let missing = stream.missing(now);
         if !missing.is_empty() {
             self.counters.nacks += 1;
             let nacks = nack_pairs_from_sequence_numbers(&missing);
             compounds.push(vec![Box::new(TransportLayerNack { sender_ssrc, media_ssrc, nacks })]);
         }
-        if let Media::Video(video) = stream.media_mut()
-            && video.needs_key_frame(now)
-        {
+        if stream.verifier_mut().needs_key_frame(now) {
             self.counters.plis += 1;
             compounds.push(vec![Box::new(PictureLossIndication { sender_ssrc, media_ssrc })]);
         }
@@ -176,8 +190,8 @@ impl Reporter {
     }
 
     /// A sender report for each stream that is sent, a receiver report for all that arrive, and who says so.
-    fn reports(&mut self, now: Instant, senders: &[FastSender], receiver: &FastReceiver) -> Option<Vec<Box<dyn Packet>>> {
-        let mut packets: Vec<Box<dyn Packet>> = Vec::new();
+    fn reports<V: Verifier>(&mut self, now: Instant, senders: &[FastSender], receiver: &FastReceiver<V>) -> Option<Compound> {
+        let mut packets: Compound = Vec::new();
         for sender in senders {
             let Some((timestamp, at)) = sender.latest() else { continue };
             let since = now.saturating_duration_since(at).as_secs_f64() * f64::from(sender.clock_rate());
@@ -207,8 +221,8 @@ impl Reporter {
     }
 
     /// RFC 3550, section 6.4.1 and appendix A.3.
-    fn reception(&mut self, now: Instant, stream: &Stream) -> Option<ReceptionReport> {
-        let reception = stream.reception();
+    fn reception<V: Verifier>(&mut self, now: Instant, stream: &Stream<V>) -> Option<ReceptionReport> {
+        let reception = stream.verifier().reception();
         let highest = reception.highest?;
         let heard = self.of(stream.ssrc());
         let expected = reception.expected - heard.before.0.min(reception.expected);

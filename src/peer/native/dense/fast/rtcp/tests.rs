@@ -18,7 +18,7 @@ const MEDIA: u32 = 9;
 struct Pair {
     cipher: Cipher,
     senders: [FastSender; 1],
-    receiver: FastReceiver,
+    receiver: FastReceiver<VideoReceiver>,
     sending: Reporter,
     receiving: Reporter,
     start: Instant,
@@ -34,7 +34,7 @@ impl Pair {
         let stream = RtpStream { ssrc: MEDIA, payload_type: 96, seed: 3 };
         let video = VideoSender::new(fixture.clone(), stream, NonZeroU32::new(30).unwrap(), start);
         let mut receiver = FastReceiver::new(&session);
-        receiver.add(MEDIA, Media::Video(VideoReceiver::new(VideoCodec::Vp8, Some(fixture))));
+        receiver.add(MEDIA, VideoReceiver::new(VideoCodec::Vp8, Some(fixture)));
         let wall = UNIX_EPOCH + Duration::from_secs(1_000_000);
         Self {
             cipher: Cipher::new(&session),
@@ -96,8 +96,7 @@ fn what_is_lost_is_asked_for_sent_again_and_intact() {
     pair.deliver(&batch, &[]);
     pair.now += REQUESTS;
     assert_eq!(pair.answer().missing, []);
-    let Media::Video(video) = pair.receiver.streams()[0].media() else { unreachable!() };
-    let report = video.report();
+    let report = pair.receiver.streams()[0].verifier().report();
     assert_eq!((report.intact, report.damaged, report.lost), (6, 0, 0));
 }
 
@@ -108,7 +107,7 @@ fn the_sender_report_says_what_was_sent_and_the_receiver_report_what_arrived() {
         pair.frame(if frame % 10 == 3 { &[0] } else { &[] });
     }
     pair.now = pair.start + REPORTS;
-    let compounds = pair.sending.poll(pair.now, &pair.senders, &mut FastReceiver::new(&session()));
+    let compounds = pair.sending.poll(pair.now, &pair.senders, &mut FastReceiver::<VideoReceiver>::new(&session()));
     let report = compounds[0][0].as_any().downcast_ref::<SenderReport>().unwrap();
     let counters = pair.senders[0].counters();
     assert_eq!((u64::from(report.packet_count), u64::from(report.octet_count)), (counters.packets, counters.payload_bytes));
