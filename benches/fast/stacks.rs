@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use harness::media::receive::VideoReceiver;
 use harness::media::send::{RtpStream, VideoSender};
 use harness::peer::native::dense::fast::Batch;
-use harness::peer::native::dense::fast::receive::{FastReceiver, Handled, Media, is_srtp};
+use harness::peer::native::dense::fast::receive::{FastReceiver, Handled, is_srtp};
 use harness::peer::native::dense::fast::rtcp::Reporter;
 use harness::peer::native::dense::fast::send::{FastSender, Source};
 use harness::peer::native::dense::fast::srtp::{Cipher, ReceiveIndex, TAG};
@@ -110,10 +110,10 @@ struct FastMedia {
     link: Link,
     cipher: Cipher,
     senders: [FastSender; 1],
-    receiver: FastReceiver,
+    receiver: FastReceiver<VideoReceiver>,
     sending: Reporter,
     receiving: Reporter,
-    nothing: FastReceiver,
+    nothing: FastReceiver<VideoReceiver>,
 }
 
 impl Fast {
@@ -123,7 +123,7 @@ impl Fast {
             let keys = core.offerer.keys.take().expect("the handshake is over");
             let theirs = core.answerer.keys.take().expect("the handshake is over");
             let mut receiver = FastReceiver::new(&theirs.remote);
-            receiver.add(core.offerer.ssrc, Media::Video(self::receiver()));
+            receiver.add(core.offerer.ssrc, self::receiver());
             let reporter = |ssrc| Reporter::new(core.now, SystemTime::now(), ssrc);
             FastMedia {
                 cipher: Cipher::new(&keys.local),
@@ -168,8 +168,7 @@ impl Contender for Fast {
             link.back(batch);
             link.from.receive(buffer, |datagram| offerer.handle(BytesMut::from(&*datagram), answerer.address, *now));
             while offerer.core.poll_read().is_some() || answerer.core.poll_read().is_some() {}
-            let Media::Video(video) = receiver.streams()[0].media() else { unreachable!() };
-            assert_eq!(video.report().intact, senders[0].made().frames);
+            assert_eq!(receiver.streams()[0].verifier().report().intact, senders[0].made().frames);
         }
         packets
     }

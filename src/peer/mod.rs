@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use self::browser::BrowserPool;
 use self::external::ExternalPeer;
 use self::native::NativePeer;
+pub use self::native::Shards;
 use self::network::PeerNetwork;
 use crate::plan::{CallPlan, Engine, GroupPlan, IceTransportPolicy, Plan, Role};
 use crate::record::{Failure, Lateness, MediaKind, MediaReport, PeerRecorder, Phase};
@@ -122,13 +123,15 @@ pub struct Engines {
     pub send_lateness: Lateness,
     /// The browsers of the run.
     pub browsers: BrowserPool,
+    /// The threads of simulated peers on the dense stack.
+    pub shards: Shards,
 }
 
 impl Engines {
     /// Makes a peer of its group's engine.
     pub async fn create(&self, context: PeerContext) -> Result<Box<dyn Peer>, Failure> {
         match context.group.engine {
-            Engine::Native => Ok(Box::new(NativePeer::create(context, self.send_lateness.clone()).await?)),
+            Engine::Native => Ok(Box::new(NativePeer::create(context, self.send_lateness.clone(), &self.shards).await?)),
             Engine::Chromium | Engine::Firefox => self.browsers.create(context).await,
             Engine::External => Ok(Box::new(ExternalPeer)),
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{
-    BrowserPlan, BulkPlan, CallPlan, DataPlan, Deadlines, GroupPlan, HealthLimits, IcePlan, IceServer, MediaPlan,
-    PeerPlan, Plan, SignalingPlan, VideoPlan, matrix,
+    BrowserPlan, BulkPlan, CallPlan, DataPlan, Deadlines, Engine, GroupPlan, HealthLimits, IcePlan, IceServer, MediaPlan,
+    NativeStack, PeerPlan, Plan, SignalingPlan, VideoPlan, matrix,
 };
 use crate::gate::Gate;
 use crate::record::Metric;
@@ -37,7 +37,7 @@ pub(crate) fn expand(scenario: &Scenario, file: &str, digest: String, gate_place
         media: media(&scenario.media, base),
         deadlines: deadlines(scenario),
         health: health(scenario),
-        groups: scenario.peers.iter().map(group).collect(),
+        groups: scenario.peers.iter().map(|peers| group(peers, scenario.native.stack)).collect(),
         calls,
         gates: gates(scenario, gate_place),
     }
@@ -95,7 +95,7 @@ fn health(scenario: &Scenario) -> HealthLimits {
     }
 }
 
-fn group(peers: &Peers) -> GroupPlan {
+fn group(peers: &Peers, stack: NativeStack) -> GroupPlan {
     let browser = || BrowserPlan {
         webdriver_url: peers.webdriver_url.clone(),
         driver: peers.driver.clone(),
@@ -108,6 +108,7 @@ fn group(peers: &Peers) -> GroupPlan {
         engine: peers.engine(),
         optional: peers.optional,
         direction: peers.direction,
+        stack: (peers.engine() == Engine::Native).then(|| peers.stack.unwrap_or(stack)),
         browser: peers.engine().is_browser().then(browser),
     }
 }

@@ -248,6 +248,9 @@ pub struct GroupPlan {
     pub optional: bool,
     /// Which media its peers send and receive.
     pub direction: MediaDirection,
+    /// What simulated peers run on; absent for the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<NativeStack>,
     /// Settings of browser groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub browser: Option<BrowserPlan>,
@@ -282,6 +285,17 @@ impl Engine {
     pub fn is_browser(self) -> bool {
         matches!(self, Self::Chromium | Self::Firefox)
     }
+}
+
+/// What simulated peers run on. They do the same on each.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NativeStack {
+    /// The webrtc crate, on the async runtime that the harness runs on.
+    #[default]
+    Async,
+    /// The core of that crate on a loop of the harness's own, one thread for each CPU core: many more peers.
+    Dense,
 }
 
 /// Which media a peer sends and receives (W3C `RTCRtpTransceiverDirection`).

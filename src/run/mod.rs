@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::peer::Engines;
+use crate::peer::{Engines, Shards};
 use crate::peer::browser::{BrowserInfo, BrowserPool, Unavailable};
 use crate::peer::network::{IceServers, PeerHost, PeerNetwork};
 use crate::plan::{CallPlan, Plan};
@@ -164,7 +164,7 @@ async fn perform(
     // What the preparations cost says nothing about the generator under load.
     health.read();
     let stage = Arc::new(Stage {
-        engines: Engines { send_lateness: health.send_lateness(), browsers },
+        engines: Engines { send_lateness: health.send_lateness(), browsers, shards: Shards::default() },
         surroundings,
         recorder: recorder.clone(),
         traffic: traffic.clone(),

@@ -185,6 +185,10 @@ fn peers(scenario: &Scenario, report: &mut Report<'_>) {
                 }
             }
         }
+        if group.engine() != Engine::Native && group.stack.is_some() {
+            let message = format!("`stack` is for simulated peers, and the engine here is `{}`", group.engine().name());
+            report.wrong(&format!("{path}.stack"), message, "remove it, or use engine = \"native\"");
+        }
         if group.engine() == Engine::External && group.optional {
             let help = "remove `optional`";
             report.wrong(&format!("{path}.optional"), "an external client cannot be missing on this machine", help);

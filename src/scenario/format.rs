@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::matrix::Matrix;
 use super::network::Network;
 use super::units::{Rate, Share, Size, Time};
-use crate::plan::{BrowserSource, Engine, IceTransportPolicy, MediaDirection};
+use crate::plan::{BrowserSource, Engine, IceTransportPolicy, MediaDirection, NativeStack};
 use crate::record::Metric;
 
 /// A test: who calls whom, what flows, and what must hold.
@@ -34,6 +34,9 @@ pub struct Scenario {
     /// The networks between the peers. Without them they use those of this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// The simulated peers.
+    #[serde(default)]
+    pub native: Native,
     /// Groups of like peers. At least one, unless `matrix` says which there are.
     #[serde(default)]
     #[schemars(length(max = 100))]
@@ -175,6 +178,15 @@ pub enum Bulk {
     Unreliable,
 }
 
+/// The simulated peers.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Native {
+    /// What they run on: `async` or `dense`.
+    #[serde(default)]
+    pub stack: NativeStack,
+}
+
 /// A group of like peers.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -185,6 +197,9 @@ pub struct Peers {
     /// The kind of peer. Default: `native`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<Engine>,
+    /// What the simulated peers of the group run on. Only with `native`. Default: `stack` of `[native]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<NativeStack>,
     /// How many peers, 1 to 10000. Default: as many as the calls need.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]

@@ -34,6 +34,7 @@ pub fn plan(offerer: Engine, answerer: Engine, media: MediaPlan) -> Plan {
         engine,
         optional: false,
         direction: MediaDirection::SendRecv,
+        stack: None,
         browser: Some(BrowserPlan { tabs_per_browser: 4, ..BrowserPlan::default() }),
     };
     let peer = |name: &str| PeerPlan { id: format!("{name}/0"), group: name.into(), site: None };

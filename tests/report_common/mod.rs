@@ -264,6 +264,7 @@ fn plan() -> Plan {
         engine,
         optional,
         direction: MediaDirection::SendRecv,
+        stack: None,
         browser: None,
     };
     let sets = [

@@ -34,6 +34,15 @@ impl FeedbackShelf {
     }
 }
 
+/// What a connection on the fast path is made with, and what comes to lie there.
+#[derive(Clone, Default)]
+pub struct Shelves {
+    /// For its cryptography.
+    pub keys: KeyShelf,
+    /// For its interceptors.
+    pub told: FeedbackShelf,
+}
+
 struct FeedbackWatch(FeedbackShelf);
 
 impl Watch for FeedbackWatch {
@@ -52,20 +61,22 @@ pub struct FastPath<V> {
     reporter: Reporter,
     told: FeedbackShelf,
     heard: Feedback,
+    sending: bool,
 }
 
 impl<V: Verifier> FastPath<V> {
     /// The fast path of a connection, once its handshake is over; `None` before that, and if AEAD_AES_128_GCM was not
     /// negotiated. `wall` is the time on the wall now, `ssrc` a random number.
-    pub fn open(keys: &KeyShelf, told: FeedbackShelf, now: Instant, wall: SystemTime, ssrc: u32) -> Option<Self> {
-        let keys = keys.take()?;
+    pub fn open(shelves: &Shelves, now: Instant, wall: SystemTime, ssrc: u32) -> Option<Self> {
+        let keys = shelves.keys.take()?;
         Some(Self {
             cipher: Cipher::new(&keys.local),
             senders: Vec::new(),
             receiver: FastReceiver::new(&keys.remote),
             reporter: Reporter::new(now, wall, ssrc),
-            told,
+            told: shelves.told.clone(),
             heard: Feedback::default(),
+            sending: true,
         })
     }
 
@@ -74,9 +85,9 @@ impl<V: Verifier> FastPath<V> {
         self.senders.push(FastSender::new(source));
     }
 
-    /// Ends what is sent.
+    /// Makes no more media. What was sent can still be sent again.
     pub fn stop(&mut self) {
-        self.senders.clear();
+        self.sending = false;
     }
 
     /// Takes over a stream of the other end: the core has said that its track is open.
@@ -96,12 +107,13 @@ impl<V: Verifier> FastPath<V> {
 
     /// When there is something to send next.
     pub fn poll_timeout(&self) -> Instant {
-        self.senders.iter().map(FastSender::next_due).fold(self.reporter.next_due(), Instant::min)
+        let senders = if self.sending { &self.senders[..] } else { &[] };
+        senders.iter().map(FastSender::next_due).fold(self.reporter.next_due(), Instant::min)
     }
 
     /// Adds the media that is due to the batch, and tells of each frame what it was made of.
     pub fn produce(&mut self, now: Instant, batch: &mut Batch, mut tell: impl FnMut(&FastSender, &Produced)) {
-        for sender in &mut self.senders {
+        for sender in self.senders.iter_mut().filter(|_| self.sending) {
             while let Some(produced) = sender.produce(now, &self.cipher, batch) {
                 tell(sender, &produced);
             }

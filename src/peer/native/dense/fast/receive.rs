@@ -35,8 +35,8 @@ pub trait Verifier {
     /// Takes a packet that arrived at `now`.
     fn take(&mut self, packet: &Incoming<'_>, now: Instant) -> Arrival;
 
-    /// Sequence numbers, loss and jitter as they stand now.
-    fn reception(&self) -> Reception;
+    /// Sequence numbers, loss and jitter as they stand now, if anything has begun.
+    fn reception(&self) -> Option<Reception>;
 
     /// Whether what is missing is to be asked for: `nack` was negotiated.
     fn asks_again(&self) -> bool;
@@ -50,8 +50,8 @@ impl Verifier for VideoReceiver {
         self.take(packet, now)
     }
 
-    fn reception(&self) -> Reception {
-        self.reception()
+    fn reception(&self) -> Option<Reception> {
+        Some(self.reception())
     }
 
     fn asks_again(&self) -> bool {
@@ -68,8 +68,8 @@ impl Verifier for AudioReceiver {
         self.take(packet, now)
     }
 
-    fn reception(&self) -> Reception {
-        self.reception()
+    fn reception(&self) -> Option<Reception> {
+        Some(self.reception())
     }
 
     fn asks_again(&self) -> bool {

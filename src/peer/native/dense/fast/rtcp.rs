@@ -222,7 +222,7 @@ impl Reporter {
 
     /// RFC 3550, section 6.4.1 and appendix A.3.
     fn reception<V: Verifier>(&mut self, now: Instant, stream: &Stream<V>) -> Option<ReceptionReport> {
-        let reception = stream.verifier().reception();
+        let reception = stream.verifier().reception()?;
         let highest = reception.highest?;
         let heard = self.of(stream.ssrc());
         let expected = reception.expected - heard.before.0.min(reception.expected);

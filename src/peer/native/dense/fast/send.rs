@@ -129,6 +129,11 @@ impl FastSender {
         }
     }
 
+    /// Whether it is video.
+    pub fn is_video(&self) -> bool {
+        matches!(self.source, Source::Video(_))
+    }
+
     /// What the source has made so far.
     pub fn made(&self) -> SendCounters {
         match &self.source {
