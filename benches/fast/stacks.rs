@@ -7,8 +7,8 @@ use bytes::BytesMut;
 use harness::media::receive::VideoReceiver;
 use harness::media::send::{RtpStream, VideoSender};
 use harness::peer::native::dense::fast::Batch;
-use harness::peer::native::dense::fast::receive::{FastReceiver, Handled, is_srtp};
-use harness::peer::native::dense::fast::rtcp::Reporter;
+use harness::peer::native::dense::fast::path::FastPath;
+use harness::peer::native::dense::fast::receive::{Handled, is_srtp};
 use harness::peer::native::dense::fast::send::{FastSender, Source};
 use harness::peer::native::dense::fast::srtp::{Cipher, ReceiveIndex, TAG};
 use harness::plan::VideoCodec;
@@ -108,33 +108,47 @@ pub(super) struct Fast {
 struct FastMedia {
     core: CorePair,
     link: Link,
-    cipher: Cipher,
-    senders: [FastSender; 1],
-    receiver: FastReceiver<VideoReceiver>,
-    sending: Reporter,
-    receiving: Reporter,
-    nothing: FastReceiver<VideoReceiver>,
+    sending: FastEnd,
+    receiving: FastEnd,
+}
+
+struct FastEnd {
+    path: FastPath<VideoReceiver>,
+    /// When the core has something to do, as it said when it was asked last.
+    due: Instant,
+}
+
+impl FastEnd {
+    fn new(peer: &CorePeer, now: Instant) -> Self {
+        let path = FastPath::open(&peer.shelves, now, SystemTime::now(), peer.ssrc);
+        Self { path: path.expect("the handshake is over"), due: now }
+    }
+
+    /// Sends what is due, and asks the core only if it may have something to say.
+    fn attend(&mut self, peer: &mut CorePeer, now: Instant, stirred: bool, batch: &mut Batch) {
+        self.path.produce(now, batch, |_, _| {});
+        let compounds = self.path.poll_rtcp(now);
+        if stirred || !compounds.is_empty() || self.due <= now {
+            for compound in compounds {
+                peer.core.rtp_sender(peer.sender).expect("it sends").write_rtcp(now, compound).expect("it is sent");
+            }
+            serve(peer, now, batch);
+            while peer.core.poll_read().is_some() {}
+            self.path.listen(now, batch);
+            self.due = peer.core.poll_timeout().unwrap_or(now);
+        }
+    }
 }
 
 impl Fast {
     pub(super) fn new(pairs: usize) -> Self {
         let pair = |_| {
             let core = CorePair::connect(false);
-            let keys = core.offerer.keys.take().expect("the handshake is over");
-            let theirs = core.answerer.keys.take().expect("the handshake is over");
-            let mut receiver = FastReceiver::new(&theirs.remote);
-            receiver.add(core.offerer.ssrc, self::receiver());
-            let reporter = |ssrc| Reporter::new(core.now, SystemTime::now(), ssrc);
-            FastMedia {
-                cipher: Cipher::new(&keys.local),
-                senders: [FastSender::new(Source::Video(video(core.offerer.ssrc, core.now)))],
-                receiver,
-                sending: reporter(core.offerer.ssrc),
-                receiving: reporter(core.answerer.ssrc),
-                nothing: FastReceiver::new(&keys.remote),
-                link: Link::new(),
-                core,
-            }
+            let (mut sending, mut receiving) =
+                (FastEnd::new(&core.offerer, core.now), FastEnd::new(&core.answerer, core.now));
+            sending.path.send(Source::Video(video(core.offerer.ssrc, core.now)));
+            receiving.path.receive(core.offerer.ssrc, receiver());
+            FastMedia { core, link: Link::new(), sending, receiving }
         };
         Self { pairs: (0..pairs).map(pair).collect(), batch: Batch::default(), buffer: vec![0; DATAGRAMS] }
     }
@@ -143,48 +157,47 @@ impl Fast {
 impl Contender for Fast {
     fn round(&mut self) -> u64 {
         let Self { pairs, batch, buffer } = self;
-        for FastMedia { core, link, cipher, senders, sending, nothing, .. } in &mut *pairs {
+        for FastMedia { core, link, sending, .. } in &mut *pairs {
             batch.clear();
-            core.now = senders[0].next_due();
-            let (peer, now) = (&mut core.offerer, core.now);
-            senders[0].produce(now, cipher, batch).expect("it is due");
-            report(peer, sending.poll(now, senders, nothing), now);
-            serve(peer, now, batch);
+            core.now = sending.path.senders()[0].next_due();
+            sending.attend(&mut core.offerer, core.now, false, batch);
             link.there(batch);
         }
         let mut packets = 0;
-        for FastMedia { core, link, senders, receiver, receiving, .. } in &mut *pairs {
+        for FastMedia { core, link, sending, receiving } in &mut *pairs {
             batch.clear();
             let CorePair { offerer, answerer, now } = core;
+            let mut stirred = false;
             link.to.receive(buffer, |datagram| {
-                if is_srtp(datagram) && receiver.handle(datagram, *now) == Handled::Taken {
+                if is_srtp(datagram) && receiving.path.handle(datagram, *now) == Handled::Taken {
                     packets += 1;
                 } else {
                     answerer.handle(BytesMut::from(&*datagram), offerer.address, *now);
+                    stirred = true;
                 }
             });
-            report(answerer, receiving.poll(*now, &[], receiver), *now);
-            serve(answerer, *now, batch);
+            receiving.attend(answerer, *now, stirred, batch);
             link.back(batch);
-            link.from.receive(buffer, |datagram| offerer.handle(BytesMut::from(&*datagram), answerer.address, *now));
-            while offerer.core.poll_read().is_some() || answerer.core.poll_read().is_some() {}
-            assert_eq!(receiver.streams()[0].verifier().report().intact, senders[0].made().frames);
+            if !batch.is_empty() {
+                link.from.receive(buffer, |datagram| {
+                    offerer.handle(BytesMut::from(&*datagram), answerer.address, *now);
+                });
+                batch.clear();
+                sending.attend(offerer, *now, true, batch);
+                link.there(batch);
+            }
+            let intact = receiving.path.streams()[0].verifier().report().intact;
+            assert_eq!(intact, sending.path.senders()[0].made().frames);
         }
         packets
-    }
-}
-
-fn report(peer: &mut CorePeer, compounds: Vec<Vec<Box<dyn rtc::rtcp::Packet>>>, now: Instant) {
-    for compound in compounds {
-        peer.core.rtp_sender(peer.sender).expect("it sends").write_rtcp(now, compound).expect("it is sent");
     }
 }
 
 /// What the parts of the fast path take, without the operating system.
 pub(super) fn parts() {
     let core = CorePair::connect(false);
-    let keys = core.offerer.keys.take().expect("the handshake is over");
-    let theirs = core.answerer.keys.take().expect("the handshake is over");
+    let keys = core.offerer.shelves.keys.take().expect("the handshake is over");
+    let theirs = core.answerer.shelves.keys.take().expect("the handshake is over");
     let (seal, open) = (Cipher::new(&keys.local), Cipher::new(&theirs.remote));
     let (mut indices, mut number) = (ReceiveIndex::default(), 0);
     let mut packet = [0x80; 12 + 1200 + TAG];

@@ -105,9 +105,8 @@ impl VideoFixture {
 
     /// The RTP payloads of each frame, made once for all who send the fixture.
     pub(super) fn payloads(&self) -> &[Vec<Bytes>] {
-        self.payloads.get_or_init(|| {
-            self.frames.iter().map(|frame| packetize::payloads(self.codec, &frame.data)).collect()
-        })
+        self.payloads
+            .get_or_init(|| self.frames.iter().map(|frame| packetize::payloads(self.codec, &frame.data)).collect())
     }
 
     /// Where in the fixture this frame is.

@@ -28,8 +28,8 @@ use toml::Value;
 pub use error::{ScenarioError, ScenarioErrors};
 pub use explain::Setting;
 pub use format::{
-    Audio, Bulk, Calls, Data, DeadlineTable, GateRule, Health, Ice, Load, Media, Native, Peers, Scenario, Server, Signaling,
-    Topology, TopologyKind, Video, Where,
+    Audio, Bulk, Calls, Data, DeadlineTable, GateRule, Health, Ice, Load, Media, Native, Peers, Scenario, Server,
+    Signaling, Topology, TopologyKind, Video, Where,
 };
 pub use matrix::Matrix;
 pub use network::{

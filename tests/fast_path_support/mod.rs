@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use harness::peer::native::dense::fast::keys::{KeyShelf, KeyWatch};
+use harness::peer::native::dense::fast::keys::KeyWatch;
+use harness::peer::native::dense::fast::path::{FeedbackShelf, Shelves};
 use rtc::interceptor::Registry;
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::interceptor_registry::register_default_interceptors;
@@ -28,7 +29,7 @@ pub(crate) const PAYLOAD_TYPE: u8 = 96;
 /// One end.
 pub(crate) struct CorePeer {
     pub(crate) core: RTCPeerConnection,
-    pub(crate) keys: KeyShelf,
+    pub(crate) shelves: Shelves,
     pub(crate) address: SocketAddr,
     pub(crate) sender: RTCRtpSenderId,
     pub(crate) ssrc: u32,
@@ -43,14 +44,12 @@ pub(crate) struct CorePair {
 }
 
 impl CorePair {
-    /// A pair that is connected and can send VP8 both ways; with the core's default interceptors, or with none.
+    /// A pair that is connected and can send VP8 both ways; with the core's default interceptors, or with that of the
+    /// fast path.
     pub(crate) fn connect(interceptors: bool) -> Self {
         let now = Instant::now();
-        let mut pair = Self {
-            offerer: CorePeer::new(now, 1, interceptors),
-            answerer: CorePeer::new(now, 2, interceptors),
-            now,
-        };
+        let mut pair =
+            Self { offerer: CorePeer::new(now, 1, interceptors), answerer: CorePeer::new(now, 2, interceptors), now };
         let (offerer, answerer) = (&mut pair.offerer.core, &mut pair.answerer.core);
         let offer = offerer.create_offer(None).expect("an offer");
         offerer.set_local_description(now, offer.clone()).expect("the offer");
@@ -96,10 +95,10 @@ impl CorePair {
 
 impl CorePeer {
     fn new(now: Instant, number: u32, interceptors: bool) -> Self {
-        let keys = KeyShelf::default();
+        let shelves = Shelves::default();
         let crypto = rtc::crypto::default_provider().expect("a provider");
         let settings = SettingEngineBuilder::new()
-            .with_crypto_provider(Arc::new(KeyWatch::new(crypto, keys.clone())))
+            .with_crypto_provider(Arc::new(KeyWatch::new(crypto, shelves.keys.clone())))
             .with_include_loopback_candidate(true)
             .build();
         let feedback = |typ: &str, parameter: &str| RTCPFeedback { typ: typ.into(), parameter: parameter.into() };
@@ -117,7 +116,7 @@ impl CorePeer {
         let registry = if interceptors {
             register_default_interceptors(Registry::new(), &mut media).expect("interceptors")
         } else {
-            Registry::new()
+            Registry::new().with(FeedbackShelf::SLOT, shelves.told.interceptor())
         };
         let mut core = RTCPeerConnectionBuilder::new()
             .with_setting_engine(settings)
@@ -147,7 +146,7 @@ impl CorePeer {
         let candidate = candidate.new_candidate_host().expect("a candidate");
         let candidate = RTCIceCandidate::from(&candidate).to_json().expect("a candidate");
         core.add_local_candidate(candidate).expect("a candidate");
-        Self { core, keys, address, sender, ssrc: number, connected: false }
+        Self { core, shelves, address, sender, ssrc: number, connected: false }
     }
 
     /// What this end has to send.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::assemble::{self, Assembled, Assembler};
 use super::Incoming;
+use super::assemble::{self, Assembled, Assembler};
 use super::playout::Playout;
 use super::reorder::{Ordered, Reorder};
 use super::sequence::{Arrival, Jitter, Rate, Reception, Sequence};
@@ -114,7 +114,11 @@ impl VideoReceiver {
             }
             self.reorder.start_at(if begins { number } else { number - EARLIER });
             let &Incoming { timestamp, marker, payload, .. } = packet;
-            self.reorder.insert(number, Ordered { timestamp, marker, payload, at: now, after_gap: false }, &mut release);
+            self.reorder.insert(
+                number,
+                Ordered { timestamp, marker, payload, at: now, after_gap: false },
+                &mut release,
+            );
         }
         self.expire(now);
         arrival

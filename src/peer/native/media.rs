@@ -183,7 +183,11 @@ impl Media {
         let expected = self.tracker.expected();
         let receives = expected.video || expected.audio;
         Snapshot {
-            bytes_sent: self.tracks.iter().any(|track| track.source.is_some()).then(|| self.sent.bytes.load(Ordering::Relaxed)),
+            bytes_sent: self
+                .tracks
+                .iter()
+                .any(|track| track.source.is_some())
+                .then(|| self.sent.bytes.load(Ordering::Relaxed)),
             bytes_received: receives.then(|| self.received.bytes.load(Ordering::Relaxed)),
             data_bytes_received: expected.data().then(|| self.data.bytes_received()),
         }

@@ -95,11 +95,8 @@ impl NativePeer {
         let PeerNetwork { host, ice, .. } = &context.network;
         let relays = Arc::new(Relays::new(ice, host.place()).map_err(|error| failure(&error))?);
         let strangers = Arc::new(Strangers::new(context.role));
-        let observer = Observer {
-            wire: Arc::clone(&wire),
-            relays: Arc::clone(&relays),
-            strangers: Arc::clone(&strangers),
-        };
+        let observer =
+            Observer { wire: Arc::clone(&wire), relays: Arc::clone(&relays), strangers: Arc::clone(&strangers) };
         let media = Media::new(&context, tracker.clone(), send_lateness).map_err(|error| failure(&error))?;
         let media = Arc::new(media);
         let (media_plan, key_frames) = (context.plan.media_of(&context.call), media.key_frames.clone());

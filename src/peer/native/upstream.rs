@@ -15,7 +15,9 @@ use rtc::peer_connection::transport::{RTCIceCandidateInit, RTCIceCandidateType};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
-use webrtc::peer_connection::{PeerConnection, PeerConnectionEventHandler, RTCStatsReport, RTCStatsReportEntry, StatsSelector};
+use webrtc::peer_connection::{
+    PeerConnection, PeerConnectionEventHandler, RTCStatsReport, RTCStatsReportEntry, StatsSelector,
+};
 
 use super::async_stack::connect;
 use super::connection::Setup;

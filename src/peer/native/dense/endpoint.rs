@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rtc::crypto::{self, RTCCryptoProvider};
+use rtc::peer_connection::configuration::RTCIceTransportPolicy;
 use rtc::peer_connection::event::RTCPeerConnectionEvent;
 use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
 use rtc::peer_connection::state::{RTCIceGatheringState, RTCPeerConnectionState};
 use rtc::peer_connection::transport::RTCIceCandidateInit;
-use rtc::peer_connection::configuration::RTCIceTransportPolicy;
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
 use rtc::sansio::Protocol;
 use rtc::shared::TaggedBytesMut;
@@ -257,8 +257,7 @@ impl Endpoint {
     /// Takes a media packet past the core. The first ones go through it: it tells which track has begun, and they are
     /// observed.
     fn bypassed_packet(&mut self, datagram: &mut [u8], now: Instant) -> bool {
-        !self.observer.wire.is_connecting()
-            && self.traffic.bypass().is_some_and(|bypass| bypass.handle(datagram, now))
+        !self.observer.wire.is_connecting() && self.traffic.bypass().is_some_and(|bypass| bypass.handle(datagram, now))
     }
 
     fn feed(&mut self, mut message: TaggedBytesMut) {

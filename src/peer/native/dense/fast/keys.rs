@@ -89,7 +89,8 @@ impl KeyShelf {
 
     fn cipher(&self, crypto: &dyn RTCCrypto, key: &[u8]) {
         let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let derived = shelf.candidate.as_ref().and_then(|(key, salt)| SessionKey::derive(crypto, key.as_ref(), salt).ok());
+        let derived =
+            shelf.candidate.as_ref().and_then(|(key, salt)| SessionKey::derive(crypto, key.as_ref(), salt).ok());
         if let Some(derived) = derived.filter(|derived| constant_time_eq(derived.key.as_ref(), key)) {
             shelf.keys.push(derived);
         }
@@ -132,12 +133,7 @@ impl RTCCrypto for KeyWatch {
         self.inner.crypto().hash(algorithm, data)
     }
 
-    fn block_encrypt(
-        &self,
-        algorithm: BlockCipherAlgorithm,
-        key: &[u8],
-        block: &mut [u8],
-    ) -> Result<(), CryptoError> {
+    fn block_encrypt(&self, algorithm: BlockCipherAlgorithm, key: &[u8], block: &mut [u8]) -> Result<(), CryptoError> {
         if algorithm == BlockCipherAlgorithm::Aes128 {
             self.shelf.block(key, block);
         }

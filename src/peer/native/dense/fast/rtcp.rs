@@ -190,7 +190,12 @@ impl Reporter {
     }
 
     /// A sender report for each stream that is sent, a receiver report for all that arrive, and who says so.
-    fn reports<V: Verifier>(&mut self, now: Instant, senders: &[FastSender], receiver: &FastReceiver<V>) -> Option<Compound> {
+    fn reports<V: Verifier>(
+        &mut self,
+        now: Instant,
+        senders: &[FastSender],
+        receiver: &FastReceiver<V>,
+    ) -> Option<Compound> {
         let mut packets: Compound = Vec::new();
         for sender in senders {
             let Some((timestamp, at)) = sender.latest() else { continue };

@@ -225,8 +225,7 @@ mod tests {
                 let mut batch = Batch::default();
                 let due = fast.next_due();
                 fast.produce(due, &cipher, &mut batch).unwrap();
-                let packets: Vec<Vec<u8>> =
-                    batch.runs().flat_map(|run| run.packets().map(<[u8]>::to_vec)).collect();
+                let packets: Vec<Vec<u8>> = batch.runs().flat_map(|run| run.packets().map(<[u8]>::to_vec)).collect();
                 let expected = slow.produce(due).unwrap().packets;
                 assert_eq!(packets.len(), expected.len());
                 for (sealed, expected) in packets.iter().zip(expected) {
@@ -252,8 +251,7 @@ mod tests {
             let due = sender.next_due();
             sender.produce(due, &cipher, &mut batch);
         }
-        let sent: Vec<Vec<u8>> =
-            batch.runs().flat_map(|run| run.packets().map(<[u8]>::to_vec)).collect();
+        let sent: Vec<Vec<u8>> = batch.runs().flat_map(|run| run.packets().map(<[u8]>::to_vec)).collect();
         let numbers: Vec<u16> = sent.iter().map(|packet| u16::from_be_bytes([packet[2], packet[3]])).collect();
         for (number, first) in numbers.iter().zip(&sent) {
             batch.clear();

@@ -65,9 +65,7 @@ impl Cipher {
             return Err(SrtpError::Short);
         }
         let (header, payload) = packet.split_at_mut(header_len);
-        self.key
-            .open_in_place(self.nonce(ssrc, index), Aad::from(header), payload)
-            .map_err(|_| SrtpError::NotAuthentic)
+        self.key.open_in_place(self.nonce(ssrc, index), Aad::from(header), payload).map_err(|_| SrtpError::NotAuthentic)
     }
 
     /// RFC 7714, section 8.1.
@@ -257,9 +255,8 @@ mod tests {
             packet
         };
         let mut received = ReceiveIndex::default();
-        let mut open = |index: u64| {
-            received.open(&cipher, 7, index as u16, 12, &mut sealed(index)).map(|payload| payload.len())
-        };
+        let mut open =
+            |index: u64| received.open(&cipher, 7, index as u16, 12, &mut sealed(index)).map(|payload| payload.len());
         assert_eq!(open(65_000), Ok(20));
         assert_eq!(open(66_000), Ok(20), "past the roll-over");
         assert_eq!(open(65_990), Ok(20), "late");

@@ -56,8 +56,7 @@ impl Pair {
     }
 
     fn deliver(&mut self, batch: &Batch, lost: &[usize]) {
-        let packets: Vec<Vec<u8>> =
-            batch.runs().flat_map(|run| run.packets().map(<[u8]>::to_vec)).collect();
+        let packets: Vec<Vec<u8>> = batch.runs().flat_map(|run| run.packets().map(<[u8]>::to_vec)).collect();
         for (_, mut packet) in packets.into_iter().enumerate().filter(|(index, _)| !lost.contains(index)) {
             self.receiver.handle(&mut packet, self.now);
         }
@@ -110,7 +109,10 @@ fn the_sender_report_says_what_was_sent_and_the_receiver_report_what_arrived() {
     let compounds = pair.sending.poll(pair.now, &pair.senders, &mut FastReceiver::<VideoReceiver>::new(&session()));
     let report = compounds[0][0].as_any().downcast_ref::<SenderReport>().unwrap();
     let counters = pair.senders[0].counters();
-    assert_eq!((u64::from(report.packet_count), u64::from(report.octet_count)), (counters.packets, counters.payload_bytes));
+    assert_eq!(
+        (u64::from(report.packet_count), u64::from(report.octet_count)),
+        (counters.packets, counters.payload_bytes)
+    );
     assert_eq!(report.ntp_time, (1_000_001 + NTP_TO_UNIX) << 32);
     let (latest, at) = pair.senders[0].latest().unwrap();
     let since = (pair.now - at).as_secs_f64() * 90_000.0;
