@@ -262,7 +262,7 @@ impl Reporter {
     fn ntp(&self, now: Instant) -> u64 {
         let wall = self.clock.1 + now.saturating_duration_since(self.clock.0);
         let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
-        (since.as_secs() + NTP_TO_UNIX) << 32 | (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000
+        ((since.as_secs() + NTP_TO_UNIX) << 32) | ((u64::from(since.subsec_nanos()) << 32) / 1_000_000_000)
     }
 }
 

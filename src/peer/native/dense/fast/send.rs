@@ -173,7 +173,7 @@ fn write(
     let out = batch.packet(length);
     // RFC 3550, section 5.1: version 2 without padding, extension or CSRC.
     out[0] = 0x80;
-    out[1] = u8::from(packet.marker) << 7 | stream.payload_type;
+    out[1] = (u8::from(packet.marker) << 7) | stream.payload_type;
     out[2..4].copy_from_slice(&packet.sequence_number.to_be_bytes());
     out[4..8].copy_from_slice(&packet.timestamp.to_be_bytes());
     out[8..HEADER].copy_from_slice(&stream.ssrc.to_be_bytes());

@@ -87,7 +87,7 @@ pub struct SendIndex(Option<u64>);
 impl SendIndex {
     /// The index of the next packet, whose sequence number follows that of the one before.
     pub fn next(&mut self, sequence_number: u16) -> u64 {
-        let index = self.0.map_or(u64::from(sequence_number), |last| estimate(last, sequence_number));
+        let index = self.0.map_or_else(|| u64::from(sequence_number), |last| estimate(last, sequence_number));
         self.0 = Some(index);
         index
     }
@@ -121,7 +121,7 @@ impl ReceiveIndex {
         header_len: usize,
         packet: &'a mut [u8],
     ) -> Result<&'a mut [u8], SrtpError> {
-        let index = self.highest.map_or(u64::from(sequence_number), |highest| estimate(highest, sequence_number));
+        let index = self.highest.map_or_else(|| u64::from(sequence_number), |highest| estimate(highest, sequence_number));
         if self.is_seen(index) {
             return Err(SrtpError::Replayed);
         }
