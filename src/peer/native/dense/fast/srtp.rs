@@ -121,7 +121,8 @@ impl ReceiveIndex {
         header_len: usize,
         packet: &'a mut [u8],
     ) -> Result<&'a mut [u8], SrtpError> {
-        let index = self.highest.map_or_else(|| u64::from(sequence_number), |highest| estimate(highest, sequence_number));
+        let index =
+            self.highest.map_or_else(|| u64::from(sequence_number), |highest| estimate(highest, sequence_number));
         if self.is_seen(index) {
             return Err(SrtpError::Replayed);
         }
