@@ -131,7 +131,9 @@ impl Engines {
     /// Makes a peer of its group's engine.
     pub async fn create(&self, context: PeerContext) -> Result<Box<dyn Peer>, Failure> {
         match context.group.engine {
-            Engine::Native => Ok(Box::new(NativePeer::create(context, self.send_lateness.clone(), &self.shards).await?)),
+            Engine::Native => {
+                Ok(Box::new(NativePeer::create(context, self.send_lateness.clone(), &self.shards).await?))
+            }
             Engine::Chromium | Engine::Firefox => self.browsers.create(context).await,
             Engine::External => Ok(Box::new(ExternalPeer)),
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{
-    BrowserPlan, BulkPlan, CallPlan, DataPlan, Deadlines, Engine, GroupPlan, HealthLimits, IcePlan, IceServer, MediaPlan,
-    NativeStack, PeerPlan, Plan, SignalingPlan, VideoPlan, matrix,
+    BrowserPlan, BulkPlan, CallPlan, DataPlan, Deadlines, Engine, GroupPlan, HealthLimits, IcePlan, IceServer,
+    MediaPlan, NativeStack, PeerPlan, Plan, SignalingPlan, VideoPlan, matrix,
 };
 use crate::gate::Gate;
 use crate::record::Metric;

@@ -22,9 +22,9 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::peer::{Engines, Shards};
 use crate::peer::browser::{BrowserInfo, BrowserPool, Unavailable};
 use crate::peer::network::{IceServers, PeerHost, PeerNetwork};
+use crate::peer::{Engines, Shards};
 use crate::plan::{CallPlan, Plan};
 use crate::record::{
     EventKind, Health, Interval, Outcome, Record, Recorder, RunDirectory, RunStarted, Skip, Warning, WriteError, Writer,

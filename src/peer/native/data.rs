@@ -64,8 +64,7 @@ pub(super) struct DataTraffic {
 
 impl DataTraffic {
     pub(super) fn new(context: PeerContext, tracker: Tracker, stop: CancellationToken) -> Self {
-        let latency =
-            context.recorder.tally(Metric::DataChannelLatencyMs, &context.group.name, &context.call.set);
+        let latency = context.recorder.tally(Metric::DataChannelLatencyMs, &context.group.name, &context.call.set);
         Self {
             context,
             tracker,

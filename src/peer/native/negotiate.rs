@@ -193,8 +193,9 @@ impl Negotiation {
     }
 
     async fn set_remote(&mut self, description: RTCSessionDescription, what: &str) -> Result<(), String> {
-        self.strangers.introduce_all(&description.sdp);
+        let sdp = description.sdp.clone();
         self.connection.set_remote_description(description).await.map_err(|error| invalid(what, &error))?;
+        self.strangers.introduce_all(&sdp);
         self.remote_described = true;
         for candidate in std::mem::take(&mut self.early) {
             self.apply(candidate).await;
@@ -212,7 +213,6 @@ impl Negotiation {
             username_fragment: candidate.username_fragment,
             ..Default::default()
         };
-        self.strangers.introduce(&candidate.candidate);
         if self.remote_described {
             self.apply(candidate).await;
         } else {
@@ -221,10 +221,14 @@ impl Negotiation {
     }
 
     /// A candidate that the stack cannot use (an unresolvable name, a foreign protocol) is as if it had not been sent.
+    ///
+    /// It is introduced once the stack knows it: a check from there that came in between would still be a stranger's.
     async fn apply(&self, candidate: RTCIceCandidateInit) {
-        if let Err(error) = self.connection.add_ice_candidate(candidate.clone()).await {
-            tracing::debug!(%error, candidate = candidate.candidate, "candidate not usable");
+        let text = candidate.candidate.clone();
+        if let Err(error) = self.connection.add_ice_candidate(candidate).await {
+            tracing::debug!(%error, candidate = text, "candidate not usable");
         }
+        self.strangers.introduce(&text);
     }
 
     async fn send(&self, message: &ClientMessage) -> Result<(), String> {

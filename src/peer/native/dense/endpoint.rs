@@ -19,7 +19,7 @@ use super::super::connection::Setup;
 use super::super::events::Events;
 use super::super::media::Media;
 use super::super::observe::Observer;
-use super::super::wire::unwrapped;
+use super::super::wire::{is_rtp, unwrapped};
 use super::bypass::Bypassed;
 use super::fast::Batch;
 use super::fast::keys::KeyWatch;
@@ -66,15 +66,27 @@ pub(super) struct Endpoint {
     turn: Turn,
     gathering: Gathering,
     connected: bool,
+    /// What the last input can have led to.
+    led_to: LedTo,
+    /// The core's next timer, as of when it was last asked.
+    core_due: Option<Instant>,
     /// There is more to do than the peer may do at a time.
     busy: bool,
-    /// Something else than media has come or is due: the core may have something to say. Asking one that has not costs
-    /// more than a media packet.
-    stirred: bool,
-    /// When the core is to be looked after, as it said when it was asked last.
-    core_due: Option<Instant>,
     /// The addresses between which the core sends what is no connectivity check, and so media goes.
     route: Option<(SocketAddr, SocketAddr)>,
+}
+
+/// What input can lead to. The core is asked for no more, as each question goes through all of its layers.
+#[derive(Clone, Copy, Default, Eq, Ord, PartialEq, PartialOrd)]
+enum LedTo {
+    /// Nothing of the core's: all media goes past it.
+    Nothing,
+    /// Packets for the receivers: nothing but media of known tracks came in.
+    Media,
+    /// Packets for the wire: nothing but media is sent.
+    Packets,
+    #[default]
+    Anything,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -119,9 +131,9 @@ impl Endpoint {
             turn: Turn::default(),
             gathering: Gathering::New,
             connected: false,
-            busy: false,
-            stirred: true,
+            led_to: LedTo::default(),
             core_due: None,
+            busy: false,
             route: None,
         })
     }
@@ -133,19 +145,16 @@ impl Endpoint {
 
     /// The core, for whatever makes no packets of its own accord.
     pub(super) fn core(&mut self) -> &mut RTCPeerConnection {
-        self.stirred = true;
         &mut self.core
     }
 
     /// Starts to send media.
     pub(super) fn start_media(&mut self, now: Instant) -> std::result::Result<(), String> {
-        self.stirred = true;
         self.traffic.start(&mut self.core, now)
     }
 
     /// Begins to gather candidates: those of the sockets. The servers are asked as they become known.
     pub(super) fn gather(&mut self) {
-        self.stirred = true;
         if self.gathering != Gathering::New {
             return;
         }
@@ -164,7 +173,6 @@ impl Endpoint {
 
     /// Asks a server, from every socket of the same address family.
     pub(super) fn ask(&mut self, server: &Server, addresses: &[SocketAddr], now: Instant) {
-        self.stirred = true;
         for port in &self.ports {
             let local = port.local();
             let Some(address) = addresses.iter().find(|address| address.is_ipv4() == local.is_ipv4()) else { continue };
@@ -186,7 +194,6 @@ impl Endpoint {
 
     /// There are no more servers.
     pub(super) fn all_asked(&mut self) {
-        self.stirred = true;
         if self.gathering == Gathering::Asking {
             self.gathering = Gathering::Asked;
         }
@@ -195,6 +202,7 @@ impl Endpoint {
     /// Reads the sockets. True if there may be more.
     pub(super) fn receive(&mut self, scratch: &mut Scratch, now: Instant) -> bool {
         let mut more = false;
+        self.led_to = LedTo::Nothing;
         let mut buffer = std::mem::take(&mut scratch.read);
         for index in 0..self.ports.len() {
             let mut reads = 0;
@@ -224,12 +232,13 @@ impl Endpoint {
             if self.bypassed_packet(datagram, now) {
                 continue;
             }
-            self.stirred = true;
             let datagram = &*datagram;
-            if is_srtp(datagram) && !self.observer.wire.is_connecting() {
+            if is_rtp(datagram) && !self.observer.wire.is_connecting() {
+                self.led_to = self.led_to.max(LedTo::Media);
                 self.receive_srtp(local, received.source, datagram, now);
                 continue;
             }
+            self.led_to = LedTo::Anything;
             if !self.observer.may_be_heard(received.source, datagram) {
                 continue;
             }
@@ -279,7 +288,12 @@ impl Endpoint {
         while let Some(told) = self.turn.poll_event(now) {
             match told {
                 Told::Candidate(candidate) => self.add_local(candidate),
-                Told::Datagram(message) => self.feed(message),
+                // A stranger that is heard through an own relay first is one for the direct pairs as well.
+                Told::Datagram(message) => {
+                    if self.observer.may_be_heard(message.transport.peer_addr, &message.message) {
+                        self.feed(message);
+                    }
+                }
             }
         }
     }
@@ -287,16 +301,29 @@ impl Endpoint {
     /// Handles the timers that are due.
     pub(super) fn handle_timeout(&mut self, scratch: &mut Scratch, now: Instant) {
         let others = [self.core_due, self.turn.poll_timeout(), self.gatherer.poll_timeout()];
-        self.stirred |= self.busy || others.into_iter().flatten().any(|due| due <= now);
-        self.turn.handle_timeout(now);
-        self.take_from_relays(now);
-        if self.core_due.is_some_and(|due| due <= now)
-            && let Err(error) = self.core.handle_timeout(now)
-        {
+        let only_media = !self.busy && !others.into_iter().flatten().any(|due| due <= now);
+        if only_media && !self.observer.wire.is_connecting() {
+            let bypassed = self.traffic.bypass().is_some();
+            self.led_to = if bypassed { LedTo::Nothing } else { LedTo::Packets };
+        } else {
+            self.turn.handle_timeout(now);
+            self.take_from_relays(now);
+            if self.core.poll_timeout().is_some_and(|due| due <= now) {
+                self.handle_core_timeout(now);
+            }
+        }
+        if self.traffic.handle_timeout(&mut self.core, now, &mut scratch.media) {
+            self.led_to = LedTo::Anything;
+        }
+        if self.send_media(scratch, now) {
+            self.led_to = self.led_to.max(LedTo::Packets);
+        }
+    }
+
+    fn handle_core_timeout(&mut self, now: Instant) {
+        if let Err(error) = self.core.handle_timeout(now) {
             tracing::debug!(%error, "a timer of the core");
         }
-        self.stirred |= self.traffic.handle_timeout(&mut self.core, now, &mut scratch.media);
-        self.send_media(scratch, now);
     }
 
     /// When to look after the peer again.
@@ -317,25 +344,45 @@ impl Endpoint {
 
     /// Does whatever input has led to, until the core has nothing more to say.
     pub(super) fn proceed(&mut self, scratch: &mut Scratch, now: Instant) {
-        if self.traffic.bypass().is_some() && !std::mem::take(&mut self.stirred) {
-            self.ports.iter_mut().for_each(|port| {
+        match std::mem::take(&mut self.led_to) {
+            LedTo::Nothing => self.ports.iter_mut().for_each(|port| {
                 port.resend();
-            });
-            return;
-        }
-        self.drain(scratch, now);
-        self.core_due = self.core.poll_timeout();
-        if let Some(bypass) = self.traffic.bypass() {
-            bypass.listen(now, &mut scratch.media);
-            self.send_media(scratch, now);
-            if self.stirred {
-                // A relay has wrapped what was asked for.
-                self.flush(scratch, now);
+            }),
+            LedTo::Media if !self.handle_media(now) => {}
+            LedTo::Packets => self.flush(scratch, now),
+            _ => {
+                self.proceed_with_anything(scratch, now);
+                self.core_due = self.core.poll_timeout();
+                if let Some(bypass) = self.traffic.bypass() {
+                    bypass.listen(now, &mut scratch.media);
+                    if self.send_media(scratch, now) {
+                        self.flush(scratch, now);
+                    }
+                }
             }
         }
     }
 
-    fn drain(&mut self, scratch: &mut Scratch, now: Instant) {
+    /// Sends the media that goes past the core. True if relays have wrapped it, and it is still to be sent.
+    fn send_media(&mut self, scratch: &mut Scratch, now: Instant) -> bool {
+        let mut wrapped = false;
+        if let Some((local, to)) = self.route {
+            for run in scratch.media.runs() {
+                if self.turn.has(local) {
+                    run.packets().for_each(|packet| self.turn.handle_write(tagged(local, to, packet, now)));
+                    wrapped = true;
+                } else if let Some(port) = self.ports.iter_mut().find(|port| port.local() == local) {
+                    for contents in run.contents.chunks(run.segment * port.segments().max(1)) {
+                        port.send(to, contents, run.segment, &self.observer);
+                    }
+                }
+            }
+        }
+        scratch.media.clear();
+        wrapped
+    }
+
+    fn proceed_with_anything(&mut self, scratch: &mut Scratch, now: Instant) {
         self.busy = self.traffic.send_bulk(&mut self.core, now);
         for _ in 0..ROUNDS {
             if self.gathering == Gathering::Asked && self.gatherer.is_done() && self.turn.is_done() {
@@ -343,32 +390,17 @@ impl Endpoint {
                 self.add_local(RTCIceCandidateInit::default());
             }
             let handled = self.handle_events(now) | self.handle_messages(now);
+            // What the core begins of its own accord while it connects, as the first flight of DTLS, it gives away with its
+            // timers only.
+            if handled && self.observer.wire.is_connecting() {
+                self.handle_core_timeout(now);
+            }
             self.flush(scratch, now);
             if !handled {
                 return;
             }
         }
         self.busy = true;
-    }
-
-    /// Sends the media that goes past the core.
-    fn send_media(&mut self, scratch: &mut Scratch, now: Instant) {
-        if let Some((local, to)) = self.route {
-            for run in scratch.media.runs() {
-                if self.turn.has(local) {
-                    for packet in run.packets() {
-                        self.turn.handle_write(tagged(local, to, packet, now));
-                    }
-                    self.stirred = true;
-                } else if let Some(port) = self.ports.iter_mut().find(|port| port.local() == local) {
-                    let limit = run.segment * port.segments().max(1);
-                    for contents in run.contents.chunks(limit) {
-                        port.send(to, contents, run.segment, &self.observer);
-                    }
-                }
-            }
-        }
-        scratch.media.clear();
     }
 
     fn handle_events(&mut self, now: Instant) -> bool {
@@ -394,10 +426,17 @@ impl Endpoint {
         handled
     }
 
-    fn handle_messages(&mut self, now: Instant) -> bool {
+    /// Hands media to its receivers. True if that leads to more.
+    fn handle_media(&mut self, now: Instant) -> bool {
+        let mut more = false;
         while let Some(message) = self.core.poll_media_read() {
-            self.handle_message(message, now);
+            more |= self.handle_message(message, now);
         }
+        more
+    }
+
+    fn handle_messages(&mut self, now: Instant) -> bool {
+        self.handle_media(now);
         let mut handled = false;
         // The core holds back data while there is some that nobody has taken.
         while let Some(message) = self.core.poll_data_read() {
@@ -410,12 +449,16 @@ impl Endpoint {
         handled
     }
 
-    fn handle_message(&mut self, message: TaggedRTCMessage, now: Instant) {
+    /// True if the message leads to more than what the peer makes of it itself.
+    fn handle_message(&mut self, message: TaggedRTCMessage, now: Instant) -> bool {
         match message.message {
             RTCMessage::RtpPacket(track, packet) => self.traffic.on_rtp(&mut self.core, &track, &packet, now),
-            RTCMessage::DataChannelMessage(id, message) => self.traffic.on_message(&mut self.core, id, message, now),
+            RTCMessage::DataChannelMessage(id, message) => {
+                self.traffic.on_message(&mut self.core, id, message, now);
+                true
+            }
             // RTCP is for the interceptors.
-            _ => {}
+            _ => false,
         }
     }
 
@@ -477,6 +520,11 @@ impl Endpoint {
     }
 }
 
+/// Whether a datagram is STUN (RFC 7983, section 7).
+fn is_stun(datagram: &[u8]) -> bool {
+    matches!(datagram, [0..=3, ..])
+}
+
 /// How many of these datagrams one send can carry: to one address, of one length but for the last.
 fn run(messages: &[TaggedBytesMut], segments: usize) -> usize {
     let [first, rest @ ..] = messages else { return 0 };
@@ -492,14 +540,4 @@ fn run(messages: &[TaggedBytesMut], segments: usize) -> usize {
         (count, total, last) = (count + 1, total + length, length);
     }
     count.min(segments.max(1))
-}
-
-/// Whether a datagram is STUN (RFC 7983, section 7).
-fn is_stun(datagram: &[u8]) -> bool {
-    matches!(datagram, [0..=3, ..])
-}
-
-/// Whether a datagram is SRTP or SRTCP (RFC 7983, section 7).
-fn is_srtp(datagram: &[u8]) -> bool {
-    matches!(datagram, [128..=191, ..])
 }

@@ -166,8 +166,7 @@ impl Port {
             Socket::System(socket, state) => {
                 let mut meta = [RecvMeta::default()];
                 let mut buffers = [IoSliceMut::new(buffer)];
-                let received =
-                    socket.try_io(|| state.recv(UdpSockRef::from(socket), &mut buffers, &mut meta));
+                let received = socket.try_io(|| state.recv(UdpSockRef::from(socket), &mut buffers, &mut meta));
                 match received {
                     Ok(_) => {
                         let [RecvMeta { addr, len, stride, .. }] = meta;

@@ -9,7 +9,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Wake, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -44,7 +44,8 @@ struct Shard {
 
 /// What others may touch of a shard.
 struct Shared {
-    inbox: Mutex<Vec<Message>>,
+    /// `None` once the thread has ended: nobody would answer.
+    inbox: Mutex<Option<Vec<Message>>>,
     waker: mio::Waker,
     registry: Registry,
 }
@@ -101,20 +102,26 @@ impl Shard {
         let poll = Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), WAKER)?;
         let registry = poll.registry().try_clone()?;
-        let shared = Arc::new(Shared { inbox: Mutex::default(), waker, registry });
+        let shared = Arc::new(Shared { inbox: Mutex::new(Some(Vec::new())), waker, registry });
         // Streams to servers are tasks of the runtime that the peers' other side is on.
         let (runtime, inbox) = (Handle::current(), Arc::clone(&shared));
         let thread = thread::Builder::new().name(format!("shard {number}")).spawn(move || {
             let _entered = runtime.enter();
-            Loop::new(poll, inbox).run();
+            Loop::new(poll, Arc::clone(&inbox)).run();
+            drop(inbox.lock().take());
         })?;
         Ok(Self { shared, thread: Some(thread) })
     }
 }
 
 impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Message>>> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn post(&self, message: Message) {
-        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inbox = self.lock();
+        let Some(inbox) = inbox.as_mut() else { return };
         inbox.push(message);
         if inbox.len() == 1
             && let Err(error) = self.waker.wake()
@@ -213,7 +220,7 @@ impl Loop {
             }
             let sockets = events.iter().map(mio::event::Event::token).filter(|token| *token != WAKER);
             self.readable.extend(sockets.map(|token| token.0 as u64));
-            let messages = std::mem::take(&mut *self.shared.inbox.lock().unwrap_or_else(PoisonError::into_inner));
+            let messages = self.shared.lock().as_mut().map(std::mem::take).unwrap_or_default();
             for message in messages {
                 match message {
                     Message::Take(id, peer) => {

@@ -110,14 +110,15 @@ impl Traffic {
         media.into_iter().chain(echo).chain(bypass).min()
     }
 
-    /// Hands the core what is due, and adds to the batch what goes past it. True if the core has got something.
+    /// Hands the core what is due, and adds to the batch what goes past it. True if the core has got more than media:
+    /// data, which has timers of its own, or RTCP.
     pub(super) fn handle_timeout(&mut self, core: &mut RTCPeerConnection, now: Instant, batch: &mut Batch) -> bool {
         if self.media.stopping().is_cancelled() {
             self.streams.clear();
             self.bypass.iter_mut().for_each(Bypass::stop);
         }
         let compounds = self.bypass.as_mut().map(|bypass| bypass.handle_timeout(now, batch)).unwrap_or_default();
-        let fed = !compounds.is_empty() || !self.streams.is_empty() || !self.channels.is_empty();
+        let mut sent = !compounds.is_empty();
         for compound in compounds {
             if let Err(error) = self.send_rtcp(core, compound, now) {
                 tracing::debug!(%error, "RTCP is not sent");
@@ -140,10 +141,10 @@ impl Traffic {
         let echo = |channel: &&Channel| channel.open && channel.role == ChannelRole::EchoSender;
         if let Some(channel) = self.channels.iter().find(echo) {
             while let Some(message) = self.media.data.next_echo() {
-                send_data(core, channel.id, RTCDataChannelMessage { is_string: false, data: message }, now);
+                sent |= send_data(core, channel.id, RTCDataChannelMessage { is_string: false, data: message }, now);
             }
         }
-        fed
+        sent
     }
 
     /// The connection is up.
@@ -198,20 +199,23 @@ impl Traffic {
         }
     }
 
-    /// A packet of a track of the other end.
-    pub(super) fn on_rtp(&mut self, core: &mut RTCPeerConnection, track: &str, packet: &Packet, now: Instant) {
+    /// A packet of a track of the other end. True if it leads to more: a request for a key frame, or a track that has only
+    /// begun.
+    pub(super) fn on_rtp(&mut self, core: &mut RTCPeerConnection, track: &str, packet: &Packet, now: Instant) -> bool {
         if self.bypass.as_mut().is_some_and(|bypass| bypass.handle_opened(packet, now)) {
-            return;
+            return false;
         }
-        let Some((_, kind, receiver)) = self.receivers.iter().find(|(id, ..)| id == track) else { return };
-        if self.media.received(*kind, packet, now)
-            && let Some(mut receiver) = core.rtp_receiver(*receiver)
-        {
+        let Some((_, kind, receiver)) = self.receivers.iter().find(|(id, ..)| id == track) else { return true };
+        if !self.media.received(*kind, packet, now) {
+            return false;
+        }
+        if let Some(mut receiver) = core.rtp_receiver(*receiver) {
             let pli = PictureLossIndication { sender_ssrc: 0, media_ssrc: packet.header.ssrc };
             if let Err(error) = receiver.write_rtcp(now, vec![Box::new(pli)]) {
                 tracing::debug!(%error, "a key frame is not asked for");
             }
         }
+        true
     }
 
     /// A channel opens or closes.
