@@ -5,7 +5,7 @@
 
 pub mod browser;
 mod external;
-mod native;
+pub mod native;
 pub mod network;
 mod signaling;
 

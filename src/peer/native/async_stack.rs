@@ -15,10 +15,10 @@ use webrtc::data_channel::DataChannel;
 use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{
     PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceConnectionState, RTCIceGatheringState,
-    RTCPeerConnectionState, RTCSessionDescription, RTCStatsReport, StatsSelector,
+    RTCPeerConnectionState, RTCSessionDescription, StatsSelector,
 };
 
-use super::connection::{Connection, DATA_SEND_BUFFER, Setup};
+use super::connection::{Connection, DATA_SEND_BUFFER, Setup, Statistics};
 use super::events::Events;
 use super::first_media::FirstMedia;
 use super::interceptor::Watched;
@@ -60,7 +60,7 @@ pub(super) async fn connect(
     relays: &Arc<Relays>,
     handler: Arc<dyn PeerConnectionEventHandler>,
 ) -> Result<Arc<dyn PeerConnection>> {
-    let Setup { media_engine, registry, settings, configuration, addresses } = setup;
+    let Setup { media_engine, registry, settings, configuration, addresses, bypass: _ } = setup;
     let registry = match relays.is_empty() {
         true => registry,
         false => registry.with(FirstMedia::SLOT, Watched::new(FirstMedia::new(Arc::clone(relays)))),
@@ -112,8 +112,9 @@ impl Connection for AsyncConnection {
         self.connection.add_ice_candidate(candidate).await
     }
 
-    async fn stats(&self) -> Result<RTCStatsReport> {
-        Ok(self.connection.get_stats(Instant::now(), StatsSelector::None).await)
+    async fn stats(&self) -> Result<Statistics> {
+        let report = self.connection.get_stats(Instant::now(), StatsSelector::None).await;
+        Ok(Statistics { report, bypassed: None })
     }
 
     async fn start_media(&self) -> std::result::Result<(), String> {

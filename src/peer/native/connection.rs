@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rtc::crypto::{self, SignatureScheme};
+use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::interceptor::Registry;
 use rtc::peer_connection::certificate::RTCCertificate;
@@ -19,6 +20,8 @@ use rtc::rtp_transceiver::rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecPar
 use rtc::shared::error::{Error, Result};
 use rtc::statistics::report::RTCStatsReport;
 
+use super::dense::Bypassed;
+use super::dense::fast::path::{FeedbackShelf, Shelves};
 use super::interceptor::Watched;
 use super::key_frame::{KeyFrameRequests, KeyFrameWatch};
 use super::relays::Relays;
@@ -49,7 +52,7 @@ pub(super) trait Connection: Send + Sync {
     async fn set_local_description(&self, description: RTCSessionDescription) -> Result<()>;
     async fn set_remote_description(&self, description: RTCSessionDescription) -> Result<()>;
     async fn add_ice_candidate(&self, candidate: RTCIceCandidateInit) -> Result<()>;
-    async fn stats(&self) -> Result<RTCStatsReport>;
+    async fn stats(&self) -> Result<Statistics>;
     /// Starts to send media: the connection is up. Once is enough.
     ///
     /// # Errors
@@ -60,6 +63,14 @@ pub(super) trait Connection: Send + Sync {
     async fn close(&self) -> Result<()>;
 }
 
+/// What a connection counts.
+pub(super) struct Statistics {
+    /// What went through the core.
+    pub(super) report: RTCStatsReport,
+    /// What went past it.
+    pub(super) bypassed: Option<Bypassed>,
+}
+
 /// What every native connection begins with.
 pub(super) struct Setup {
     pub(super) media_engine: MediaEngine,
@@ -68,29 +79,41 @@ pub(super) struct Setup {
     pub(super) configuration: RTCConfiguration,
     /// Where to listen.
     pub(super) addresses: Vec<SocketAddr>,
+    /// Present if media packets are to go past the core.
+    pub(super) bypass: Option<Shelves>,
 }
 
 impl Setup {
-    /// For a peer at `host` with this media.
+    /// For a peer at `host` with this media, whose packets go past the core if `bypass`.
     pub(super) fn new(
         policy: IceTransportPolicy,
         host: &PeerHost,
         relays: &Relays,
         media: &MediaPlan,
         key_frames: KeyFrameRequests,
+        bypass: bool,
     ) -> Result<Self> {
         let mut media_engine = MediaEngine::default();
         if let Some(video) = &media.video {
-            media_engine.register_codec(video_codec(video.codec), RtpCodecKind::Video)?;
+            let mut codec = video_codec(video.codec);
+            if bypass {
+                codec.rtp_codec.rtcp_feedback.retain(|feedback| feedback.typ != "transport-cc");
+            }
+            media_engine.register_codec(codec, RtpCodecKind::Video)?;
         }
         if media.audio {
             media_engine.register_codec(opus(), RtpCodecKind::Audio)?;
         }
-        // A call without RTP needs nothing that looks at RTP: it costs memory and timers of every peer.
-        let registry = match media.video.is_some() || media.audio {
-            true => register_default_interceptors(Registry::new(), &mut media_engine)?
-                .with(KeyFrameWatch::SLOT, Watched::new(KeyFrameWatch(key_frames))),
-            false => Registry::new(),
+        let bypass = bypass.then(Shelves::default);
+        let registry = match &bypass {
+            // The core's reports would be wrong, as it does not see the packets.
+            Some(shelves) => Registry::new().with(FeedbackShelf::SLOT, shelves.told.interceptor()),
+            None if media.video.is_some() || media.audio => {
+                register_default_interceptors(Registry::new(), &mut media_engine)?
+                    .with(KeyFrameWatch::SLOT, Watched::new(KeyFrameWatch(key_frames)))
+            }
+            // A call without RTP needs nothing that looks at RTP: it costs memory and timers of every peer.
+            None => Registry::new(),
         };
         let addresses = match host {
             PeerHost::Machine => host_addresses(),
@@ -109,6 +132,10 @@ impl Setup {
             // With mDNS each peer opens a multicast socket, and fails where there is no route for it.
             .with_multicast_dns_mode(MulticastDnsMode::Disabled)
             .with_include_loopback_candidate(addresses.iter().any(|address| address.ip().is_loopback()));
+        let settings = match &bypass {
+            Some(_) => settings.with_srtp_protection_profiles(vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm]),
+            None => settings,
+        };
         let configuration = RTCConfigurationBuilder::new()
             .with_ice_servers(relays.servers())
             .with_ice_transport_policy(match policy {
@@ -117,7 +144,7 @@ impl Setup {
             })
             .with_certificates(vec![shared_certificate()?])
             .build();
-        Ok(Self { media_engine, registry, settings, configuration, addresses })
+        Ok(Self { media_engine, registry, settings, configuration, addresses, bypass })
     }
 }
 

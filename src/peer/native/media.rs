@@ -16,7 +16,7 @@ use super::key_frame::KeyFrameRequests;
 use super::source::{SentCounters, Source};
 use super::state::Tracker;
 use crate::media::fixture::{AudioFixture, VideoFixture};
-use crate::media::receive::{AudioReceiver, VideoReceiver};
+use crate::media::receive::{Arrival, AudioReceiver, Incoming, Reception, VideoReceiver};
 use crate::peer::{PeerContext, Sent, Snapshot};
 use crate::plan::{MediaDirection, MediaPlan, Role, VideoCodec};
 use crate::record::{Lateness, Mark, MediaKind, MediaReport, Metric};
@@ -138,26 +138,44 @@ impl Media {
 
     /// Takes a packet of a track of the other end. True if a key frame is to be asked for.
     pub(super) fn received(&self, kind: RtpCodecKind, packet: &Packet, now: Instant) -> bool {
+        self.take(kind, &Incoming::from(packet), now);
+        self.needs_key_frame(kind, now)
+    }
+
+    /// Takes a packet of a track of the other end; `None` if no track of this kind has begun.
+    pub(super) fn take(&self, kind: RtpCodecKind, packet: &Incoming<'_>, now: Instant) -> Option<Arrival> {
         self.received.bytes.fetch_add(packet.payload.len() as u64 + 12, Ordering::Relaxed);
         *lock(&self.received.last) = Some(now);
         if kind == RtpCodecKind::Video {
             let mut video = lock(&self.received.video);
-            let Some(receiver) = video.as_mut() else { return false };
+            let receiver = video.as_mut()?;
             let before = receiver.first_frame().is_some();
-            receiver.handle(packet, now);
+            let arrival = receiver.take(packet, now);
             if receiver.first_frame().is_some() && !before {
                 self.tracker.recorder().mark_at(now, Mark::FirstFrame);
                 self.tracker.arrived(|arrived| arrived.video = true);
             }
-            return receiver.needs_key_frame(now);
+            return Some(arrival);
         }
-        if let Some(receiver) = lock(&self.received.audio).as_mut() {
-            receiver.handle(packet, now);
-        }
+        let arrival = lock(&self.received.audio).as_mut().map(|receiver| receiver.take(packet, now));
         if !self.received.audio_arrived.swap(true, Ordering::Relaxed) {
             self.tracker.arrived(|arrived| arrived.audio = true);
         }
-        false
+        arrival
+    }
+
+    /// Whether a key frame is to be asked for now.
+    pub(super) fn needs_key_frame(&self, kind: RtpCodecKind, now: Instant) -> bool {
+        kind == RtpCodecKind::Video
+            && lock(&self.received.video).as_mut().is_some_and(|receiver| receiver.needs_key_frame(now))
+    }
+
+    /// How a track of the other end arrives; `None` if none of this kind has begun.
+    pub(super) fn reception(&self, kind: RtpCodecKind) -> Option<Reception> {
+        match kind {
+            RtpCodecKind::Video => lock(&self.received.video).as_ref().map(VideoReceiver::reception),
+            _ => lock(&self.received.audio).as_ref().map(AudioReceiver::reception),
+        }
     }
 
     /// The counters so far.
@@ -347,7 +365,8 @@ impl Media {
         self.context.plan.media_of(&self.context.call)
     }
 
-    fn other_is_native(&self) -> bool {
+    /// Whether the other end is a native peer, too.
+    pub(super) fn other_is_native(&self) -> bool {
         let other = match self.context.role {
             Role::Offerer => &self.context.call.answerer,
             Role::Answerer => &self.context.call.offerer,

@@ -8,7 +8,7 @@ mod async_stack;
 mod channels;
 mod connection;
 mod data;
-mod dense;
+pub mod dense;
 mod divert;
 mod events;
 mod first_media;
@@ -36,12 +36,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rtc::statistics::report::RTCStatsReport;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use self::async_stack::AsyncConnection;
-use self::connection::{Connection, Setup};
+use self::connection::{Connection, Setup, Statistics};
 use self::dense::DenseConnection;
 pub use self::dense::Shards;
 use self::events::Events;
@@ -102,9 +101,12 @@ impl NativePeer {
         let media = Media::new(&context, tracker.clone(), send_lateness).map_err(|error| failure(&error))?;
         let media = Arc::new(media);
         let (media_plan, key_frames) = (context.plan.media_of(&context.call), media.key_frames.clone());
-        let setup =
-            Setup::new(context.ice_policy(), host, &relays, media_plan, key_frames).map_err(|error| failure(&error))?;
-        let connection: Arc<dyn Connection> = match context.group.stack.unwrap_or_default() {
+        let stack = context.group.stack.unwrap_or_default();
+        // A browser adapts its rate to feedback that only the core gives.
+        let bypass = stack == NativeStack::Dense && media.other_is_native();
+        let setup = Setup::new(context.ice_policy(), host, &relays, media_plan, key_frames, bypass)
+            .map_err(|error| failure(&error))?;
+        let connection: Arc<dyn Connection> = match stack {
             NativeStack::Async => {
                 let runtime = HarnessRuntime::new(host.clone(), observer, true);
                 let connection = AsyncConnection::new(setup, runtime, &relays, Arc::clone(&media), told).await;
@@ -130,7 +132,7 @@ impl NativePeer {
         })
     }
 
-    async fn stats(&self) -> Result<RTCStatsReport, Failure> {
+    async fn stats(&self) -> Result<Statistics, Failure> {
         let stats = self.connection.stats().await;
         stats.map_err(|error| self.context.failure(Phase::Media, format!("the statistics: {error}")))
     }
@@ -181,7 +183,7 @@ impl Peer for NativePeer {
         if let Some(failure) = self.tracker.get().failure {
             return Err(failure);
         }
-        let report = self.stats().await?;
+        let Statistics { report, .. } = self.stats().await?;
         if let Some(rtt) = stats::round_trip_time(&report) {
             let tally = self.context.recorder.tally(Metric::RttMs, &self.context.group.name, &self.context.call.set);
             tally.record(rtt * 1e3);
@@ -199,8 +201,11 @@ impl Peer for NativePeer {
 
     async fn report(&mut self, sent_by_other: Option<&Sent>) -> Result<(), Failure> {
         self.media.drained(sent_by_other).await;
-        let report = self.stats().await?;
-        let raw = stats::to_w3c(&report, &self.relays);
+        let Statistics { report, bypassed } = self.stats().await?;
+        let mut raw = stats::to_w3c(&report, &self.relays);
+        if let Some(bypassed) = bypassed {
+            bypassed.complete(&mut raw);
+        }
         if let Some(path) = stats::path(&report, &self.context, &self.relays) {
             let recorder = &self.context.recorder;
             if path.relay_protocol.is_some() {

@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::media::fixture::{AudioFixture, VideoFixture};
 use crate::media::send::{AudioSender, Produced, RtpStream, VideoSender};
 
+use super::dense::fast::send::Source as MediaSender;
 use super::key_frame::KeyFrameRequests;
 use super::media::TrackPlan;
 
@@ -45,9 +46,15 @@ pub(super) struct Stream {
     answered: u64,
 }
 
-enum MediaSender {
-    Video(VideoSender),
-    Audio(AudioSender),
+/// What makes the packets of a track, the first due at `start`. `None` for one that does not send.
+pub(super) fn media_sender(track: &TrackPlan, payload_type: u8, start: Instant) -> Option<MediaSender> {
+    let stream = RtpStream { ssrc: track.ssrc, payload_type, seed: track.seed };
+    Some(match track.source.clone()? {
+        Source::Video(fixture, frame_rate) => {
+            MediaSender::Video(VideoSender::new(fixture, stream, NonZeroU32::new(frame_rate)?, start))
+        }
+        Source::Audio(fixture) => MediaSender::Audio(AudioSender::new(fixture, stream, start)),
+    })
 }
 
 impl Stream {
@@ -58,13 +65,7 @@ impl Stream {
         key_frames: KeyFrameRequests,
         start: Instant,
     ) -> Option<Self> {
-        let stream = RtpStream { ssrc: track.ssrc, payload_type, seed: track.seed };
-        let sender = match track.source.clone()? {
-            Source::Video(fixture, frame_rate) => {
-                MediaSender::Video(VideoSender::new(fixture, stream, NonZeroU32::new(frame_rate)?, start))
-            }
-            Source::Audio(fixture) => MediaSender::Audio(AudioSender::new(fixture, stream, start)),
-        };
+        let sender = media_sender(track, payload_type, start)?;
         let answered = key_frames.count();
         Some(Self { sender, key_frames, answered })
     }

@@ -97,7 +97,7 @@ async fn peer(
     let observer = Observer { wire: Arc::new(Wire::new(recorder)), relays: Arc::clone(&relays), strangers };
     let runtime = HarnessRuntime::new(host.clone(), observer, cap_sleeps);
     let media = MediaPlan { video: None, audio: false, data: None };
-    let setup = Setup::new(IceTransportPolicy::All, &host, &relays, &media, KeyFrameRequests::default());
+    let setup = Setup::new(IceTransportPolicy::All, &host, &relays, &media, KeyFrameRequests::default(), false);
     let connection = connect(setup.unwrap(), runtime, &relays, Arc::new(Teller(told))).await;
     (connection.unwrap(), events)
 }

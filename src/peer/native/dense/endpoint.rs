@@ -20,6 +20,9 @@ use super::super::events::Events;
 use super::super::media::Media;
 use super::super::observe::Observer;
 use super::super::wire::{is_rtp, unwrapped};
+use super::bypass::Bypassed;
+use super::fast::Batch;
+use super::fast::keys::KeyWatch;
 use super::gather::{Gatherer, Server, host};
 use super::port::{Port, Received, batch_limit};
 use super::traffic::Traffic;
@@ -40,12 +43,14 @@ pub(super) struct Scratch {
     read: Vec<u8>,
     batch: Vec<u8>,
     out: Vec<TaggedBytesMut>,
+    /// Media that goes past the core.
+    media: Batch,
 }
 
 impl Default for Scratch {
     fn default() -> Self {
         // As much as one read can give: a burst of datagrams that the kernel has coalesced (GRO).
-        Self { read: vec![0; 1 << 16], batch: Vec::new(), out: Vec::new() }
+        Self { read: vec![0; 1 << 16], batch: Vec::new(), out: Vec::new(), media: Batch::default() }
     }
 }
 
@@ -67,11 +72,15 @@ pub(super) struct Endpoint {
     core_due: Option<Instant>,
     /// There is more to do than the peer may do at a time.
     busy: bool,
+    /// The addresses between which the core sends what is no connectivity check, and so media goes.
+    route: Option<(SocketAddr, SocketAddr)>,
 }
 
 /// What input can lead to. The core is asked for no more, as each question goes through all of its layers.
 #[derive(Clone, Copy, Default, Eq, Ord, PartialEq, PartialOrd)]
 enum LedTo {
+    /// Nothing of the core's: all media goes past it.
+    Nothing,
     /// Packets for the receivers: nothing but media of known tracks came in.
     Media,
     /// Packets for the wire: nothing but media is sent.
@@ -98,15 +107,19 @@ impl Endpoint {
         media: Arc<Media>,
         events: Events,
     ) -> Result<Self> {
-        let Setup { media_engine, registry, settings, configuration, .. } = setup;
+        let Setup { media_engine, registry, settings, configuration, bypass, .. } = setup;
         let crypto = crypto::default_provider().map_err(|error| Error::Crypto(error.to_string()))?;
+        let crypto: Arc<dyn RTCCryptoProvider> = match &bypass {
+            Some(shelves) => Arc::new(KeyWatch::new(crypto, shelves.keys.clone())),
+            None => crypto,
+        };
         let mut core = RTCPeerConnectionBuilder::new()
             .with_configuration(configuration)
             .with_media_engine(media_engine)
             .with_setting_engine(settings.with_crypto_provider(Arc::clone(&crypto)).build())
             .with_interceptor_registry(registry)
             .build(Instant::now())?;
-        let traffic = Traffic::new(&mut core, media)?;
+        let traffic = Traffic::new(&mut core, media, bypass)?;
         Ok(Self {
             core,
             crypto,
@@ -121,7 +134,13 @@ impl Endpoint {
             led_to: LedTo::default(),
             core_due: None,
             busy: false,
+            route: None,
         })
+    }
+
+    /// What went past the core.
+    pub(super) fn bypassed(&mut self) -> Option<Bypassed> {
+        self.traffic.bypass().and_then(|bypass| bypass.bypassed())
     }
 
     /// The core, for whatever makes no packets of its own accord.
@@ -183,12 +202,12 @@ impl Endpoint {
     /// Reads the sockets. True if there may be more.
     pub(super) fn receive(&mut self, scratch: &mut Scratch, now: Instant) -> bool {
         let mut more = false;
-        self.led_to = LedTo::Media;
+        self.led_to = LedTo::Nothing;
         let mut buffer = std::mem::take(&mut scratch.read);
         for index in 0..self.ports.len() {
             let mut reads = 0;
             while let Some(received) = self.ports[index].receive(&mut buffer, &self.observer) {
-                self.handle_received(index, &buffer, &received, scratch, now);
+                self.handle_received(index, &mut buffer, &received, scratch, now);
                 reads += 1;
                 if reads == READS {
                     more = true;
@@ -203,14 +222,19 @@ impl Endpoint {
     fn handle_received(
         &mut self,
         port: usize,
-        buffer: &[u8],
+        buffer: &mut [u8],
         received: &Received,
         scratch: &mut Scratch,
         now: Instant,
     ) {
         let local = self.ports[port].local();
-        for datagram in buffer[..received.length].chunks(received.stride) {
+        for datagram in buffer[..received.length].chunks_mut(received.stride) {
+            if self.bypassed_packet(datagram, now) {
+                continue;
+            }
+            let datagram = &*datagram;
             if is_rtp(datagram) && !self.observer.wire.is_connecting() {
+                self.led_to = self.led_to.max(LedTo::Media);
                 self.receive_srtp(local, received.source, datagram, now);
                 continue;
             }
@@ -239,7 +263,16 @@ impl Endpoint {
         self.feed(tagged(local, source, datagram, now));
     }
 
-    fn feed(&mut self, message: TaggedBytesMut) {
+    /// Takes a media packet past the core. The first ones go through it: it tells which track has begun, and they are
+    /// observed.
+    fn bypassed_packet(&mut self, datagram: &mut [u8], now: Instant) -> bool {
+        !self.observer.wire.is_connecting() && self.traffic.bypass().is_some_and(|bypass| bypass.handle(datagram, now))
+    }
+
+    fn feed(&mut self, mut message: TaggedBytesMut) {
+        if self.bypassed_packet(&mut message.message, message.now) {
+            return;
+        }
         if let Err(error) = self.core.handle_read(message) {
             tracing::debug!(%error, "a datagram that the core does not take");
         }
@@ -266,11 +299,12 @@ impl Endpoint {
     }
 
     /// Handles the timers that are due.
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
+    pub(super) fn handle_timeout(&mut self, scratch: &mut Scratch, now: Instant) {
         let others = [self.core_due, self.turn.poll_timeout(), self.gatherer.poll_timeout()];
         let only_media = !self.busy && !others.into_iter().flatten().any(|due| due <= now);
         if only_media && !self.observer.wire.is_connecting() {
-            self.led_to = LedTo::Packets;
+            let bypassed = self.traffic.bypass().is_some();
+            self.led_to = if bypassed { LedTo::Nothing } else { LedTo::Packets };
         } else {
             self.turn.handle_timeout(now);
             self.take_from_relays(now);
@@ -278,8 +312,11 @@ impl Endpoint {
                 self.handle_core_timeout(now);
             }
         }
-        if self.traffic.handle_timeout(&mut self.core, now) {
+        if self.traffic.handle_timeout(&mut self.core, now, &mut scratch.media) {
             self.led_to = LedTo::Anything;
+        }
+        if self.send_media(scratch, now) {
+            self.led_to = self.led_to.max(LedTo::Packets);
         }
     }
 
@@ -308,13 +345,41 @@ impl Endpoint {
     /// Does whatever input has led to, until the core has nothing more to say.
     pub(super) fn proceed(&mut self, scratch: &mut Scratch, now: Instant) {
         match std::mem::take(&mut self.led_to) {
+            LedTo::Nothing => self.ports.iter_mut().for_each(|port| {
+                port.resend();
+            }),
             LedTo::Media if !self.handle_media(now) => {}
             LedTo::Packets => self.flush(scratch, now),
             _ => {
                 self.proceed_with_anything(scratch, now);
                 self.core_due = self.core.poll_timeout();
+                if let Some(bypass) = self.traffic.bypass() {
+                    bypass.listen(now, &mut scratch.media);
+                    if self.send_media(scratch, now) {
+                        self.flush(scratch, now);
+                    }
+                }
             }
         }
+    }
+
+    /// Sends the media that goes past the core. True if relays have wrapped it, and it is still to be sent.
+    fn send_media(&mut self, scratch: &mut Scratch, now: Instant) -> bool {
+        let mut wrapped = false;
+        if let Some((local, to)) = self.route {
+            for run in scratch.media.runs() {
+                if self.turn.has(local) {
+                    run.packets().for_each(|packet| self.turn.handle_write(tagged(local, to, packet, now)));
+                    wrapped = true;
+                } else if let Some(port) = self.ports.iter_mut().find(|port| port.local() == local) {
+                    for contents in run.contents.chunks(run.segment * port.segments().max(1)) {
+                        port.send(to, contents, run.segment, &self.observer);
+                    }
+                }
+            }
+        }
+        scratch.media.clear();
+        wrapped
     }
 
     fn proceed_with_anything(&mut self, scratch: &mut Scratch, now: Instant) {
@@ -324,7 +389,7 @@ impl Endpoint {
                 self.gathering = Gathering::Complete;
                 self.add_local(RTCIceCandidateInit::default());
             }
-            let handled = self.handle_events() | self.handle_messages(now);
+            let handled = self.handle_events(now) | self.handle_messages(now);
             // What the core begins of its own accord while it connects, as the first flight of DTLS, it gives away with its
             // timers only.
             if handled && self.observer.wire.is_connecting() {
@@ -338,7 +403,7 @@ impl Endpoint {
         self.busy = true;
     }
 
-    fn handle_events(&mut self) -> bool {
+    fn handle_events(&mut self, now: Instant) -> bool {
         let mut handled = false;
         while let Some(event) = self.core.poll_event() {
             handled = true;
@@ -348,6 +413,9 @@ impl Endpoint {
                 RTCPeerConnectionEvent::OnIceConnectionStateChangeEvent(state) => self.events.ice(state),
                 RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) => {
                     self.connected = state == RTCPeerConnectionState::Connected;
+                    if self.connected {
+                        self.traffic.connected(now);
+                    }
                     self.events.connection(state);
                 }
                 RTCPeerConnectionEvent::OnDataChannel(event) => self.traffic.on_channel(&mut self.core, event),
@@ -402,6 +470,9 @@ impl Endpoint {
         let Scratch { out, batch, .. } = scratch;
         out.clear();
         while let Some(message) = self.core.poll_write() {
+            if !is_stun(&message.message) {
+                self.route = Some((message.transport.local_addr, message.transport.peer_addr));
+            }
             if self.turn.has(message.transport.local_addr) {
                 self.turn.handle_write(message);
             } else {
@@ -447,6 +518,11 @@ impl Endpoint {
     pub(super) fn broken(self) {
         self.events.connection(RTCPeerConnectionState::Failed);
     }
+}
+
+/// Whether a datagram is STUN (RFC 7983, section 7).
+fn is_stun(datagram: &[u8]) -> bool {
+    matches!(datagram, [0..=3, ..])
 }
 
 /// How many of these datagrams one send can carry: to one address, of one length but for the last.

@@ -11,8 +11,11 @@
 //! | [`port`] | a UDP socket of the kernel's or of a modelled network |
 //! | [`gather`], [`turn`] | what the core leaves to its user: candidates, and relays |
 //! | [`traffic`] | tracks and channels |
+//! | [`bypass`], [`fast`] | media packets between native peers, past the core |
 
+mod bypass;
 mod endpoint;
+pub mod fast;
 mod gather;
 mod port;
 mod shard;
@@ -28,14 +31,14 @@ use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::peer_connection::transport::{RTCIceCandidateInit, RTCIceServer};
 use rtc::shared::error::{Error, Result};
 use rtc::statistics::StatsSelector;
-use rtc::statistics::report::RTCStatsReport;
 
+pub(super) use self::bypass::Bypassed;
 use self::endpoint::Endpoint;
 use self::gather::Server;
 use self::port::Port;
 use self::shard::Seat;
 pub use self::shard::Shards;
-use super::connection::{Connection, Setup};
+use super::connection::{Connection, Setup, Statistics};
 use super::events::Events;
 use super::media::Media;
 use super::observe::Observer;
@@ -115,8 +118,12 @@ impl Connection for DenseConnection {
         self.with(move |peer, _| peer.core().add_remote_candidate(candidate)).await
     }
 
-    async fn stats(&self) -> Result<RTCStatsReport> {
-        self.with(|peer, now| Ok(peer.core().get_stats(now, StatsSelector::None))).await
+    async fn stats(&self) -> Result<Statistics> {
+        self.with(|peer, now| {
+            let report = peer.core().get_stats(now, StatsSelector::None);
+            Ok(Statistics { report, bypassed: peer.bypassed() })
+        })
+        .await
     }
 
     async fn start_media(&self) -> std::result::Result<(), String> {

@@ -268,7 +268,7 @@ impl Loop {
                 && seated.timer == popped.map(|Reverse((at, _))| at)
             {
                 seated.timer = None;
-                self.attend(id, |peer, _, now| peer.handle_timeout(now));
+                self.attend(id, |peer, scratch, now| peer.handle_timeout(scratch, now));
             }
         }
     }

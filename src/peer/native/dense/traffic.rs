@@ -17,8 +17,12 @@ use rtc::shared::error::{Error, Result};
 use super::super::connection::DATA_SEND_BUFFER;
 use super::super::data::ChannelRole;
 use super::super::media::{Media, TrackPlan};
-use super::super::source::Stream;
+use super::super::source::{Stream, media_sender};
 use super::super::tracks::{init, local_track, not_accepted};
+use super::bypass::Bypass;
+use super::fast::Batch;
+use super::fast::path::Shelves;
+use super::fast::rtcp::Compound;
 use crate::media::send::Produced;
 use crate::plan::MediaDirection;
 
@@ -34,6 +38,8 @@ pub(super) struct Traffic {
     started: bool,
     receivers: Vec<(MediaStreamTrackId, RtpCodecKind, RTCRtpReceiverId)>,
     channels: Vec<Channel>,
+    /// Takes the media packets, if they go past the core.
+    bypass: Option<Bypass>,
 }
 
 struct Channel {
@@ -44,7 +50,7 @@ struct Channel {
 
 impl Traffic {
     /// Adds tracks and channels to a fresh connection, before any description is made.
-    pub(super) fn new(core: &mut RTCPeerConnection, media: Arc<Media>) -> Result<Self> {
+    pub(super) fn new(core: &mut RTCPeerConnection, media: Arc<Media>, bypass: Option<Shelves>) -> Result<Self> {
         let mut senders = Vec::new();
         for plan in media.tracks() {
             let Some(track) = local_track(plan) else {
@@ -67,7 +73,8 @@ impl Traffic {
             channels.push(Channel { id, role, open: false });
         }
         let (streams, receivers) = (Vec::new(), Vec::new());
-        Ok(Self { media, senders, streams, started: false, receivers, channels })
+        let bypass = bypass.map(|shelves| Bypass::new(shelves, Arc::clone(&media)));
+        Ok(Self { media, senders, streams, started: false, receivers, channels, bypass })
     }
 
     /// Starts to send, once the connection is up.
@@ -75,10 +82,19 @@ impl Traffic {
         if std::mem::replace(&mut self.started, true) {
             return Ok(());
         }
+        if self.bypass.as_mut().is_some_and(|bypass| !bypass.open(now)) {
+            return Err("the SRTP keys of the connection are not known".into());
+        }
         for (id, plan) in &self.senders {
             let sender = core.rtp_sender(*id);
             let codec = sender.and_then(|mut sender| sender.get_parameters().rtp_parameters.codecs.first().cloned());
             let Some(codec) = codec else { return Err(not_accepted(plan)) };
+            if let Some(bypass) = &mut self.bypass {
+                if let Some(source) = media_sender(plan, codec.payload_type, now) {
+                    bypass.send(source);
+                }
+                continue;
+            }
             let stream = Stream::new(plan, codec.payload_type, self.media.key_frames.clone(), now);
             self.streams.extend(stream.map(|stream| (*id, stream)));
         }
@@ -90,13 +106,23 @@ impl Traffic {
         let media = self.streams.iter().map(|(_, stream)| stream.next_due()).min();
         let echoes = self.channels.iter().any(|channel| channel.open && channel.role == ChannelRole::EchoSender);
         let echo = if echoes { self.media.data.next_echo_due() } else { None };
-        media.into_iter().chain(echo).min()
+        let bypass = self.bypass.as_ref().and_then(Bypass::poll_timeout);
+        media.into_iter().chain(echo).chain(bypass).min()
     }
 
-    /// Hands the core what is due. True if there is data among it, which has timers of its own.
-    pub(super) fn handle_timeout(&mut self, core: &mut RTCPeerConnection, now: Instant) -> bool {
-        if !self.streams.is_empty() && self.media.stopping().is_cancelled() {
+    /// Hands the core what is due, and adds to the batch what goes past it. True if the core has got more than media:
+    /// data, which has timers of its own, or RTCP.
+    pub(super) fn handle_timeout(&mut self, core: &mut RTCPeerConnection, now: Instant, batch: &mut Batch) -> bool {
+        if self.media.stopping().is_cancelled() {
             self.streams.clear();
+            self.bypass.iter_mut().for_each(Bypass::stop);
+        }
+        let compounds = self.bypass.as_mut().map(|bypass| bypass.handle_timeout(now, batch)).unwrap_or_default();
+        let mut sent = !compounds.is_empty();
+        for compound in compounds {
+            if let Err(error) = self.send_rtcp(core, compound, now) {
+                tracing::debug!(%error, "RTCP is not sent");
+            }
         }
         for (sender, stream) in &mut self.streams {
             while let Some(Produced { packets, lateness, .. }) = stream.produce(now) {
@@ -113,13 +139,33 @@ impl Traffic {
             }
         }
         let echo = |channel: &&Channel| channel.open && channel.role == ChannelRole::EchoSender;
-        let mut sent = false;
         if let Some(channel) = self.channels.iter().find(echo) {
             while let Some(message) = self.media.data.next_echo() {
                 sent |= send_data(core, channel.id, RTCDataChannelMessage { is_string: false, data: message }, now);
             }
         }
         sent
+    }
+
+    /// The connection is up.
+    pub(super) fn connected(&mut self, now: Instant) {
+        self.bypass.iter_mut().for_each(|bypass| {
+            bypass.open(now);
+        });
+    }
+
+    /// What takes the media packets, once they go past the core.
+    pub(super) fn bypass(&mut self) -> Option<&mut Bypass> {
+        self.bypass.as_mut().filter(|bypass| bypass.is_open())
+    }
+
+    /// Has the core send RTCP: on behalf of a track that is sent, or of one that arrives.
+    fn send_rtcp(&self, core: &mut RTCPeerConnection, compound: Compound, now: Instant) -> Result<()> {
+        if let Some(mut sender) = self.senders.first().and_then(|(id, _)| core.rtp_sender(*id)) {
+            return sender.write_rtcp(now, compound);
+        }
+        let receiver = self.receivers.first().and_then(|(.., id)| core.rtp_receiver(*id));
+        receiver.ok_or(Error::ErrConnectionClosed)?.write_rtcp(now, compound)
     }
 
     /// Hands the core as much bulk data as it has room for now. True if there may be more in a moment.
@@ -143,15 +189,22 @@ impl Traffic {
     /// A track of the other end begins or ends.
     pub(super) fn on_track(&mut self, core: &mut RTCPeerConnection, event: RTCTrackEvent) {
         let RTCTrackEvent::OnOpen(track) = event else { return };
-        let Some(kind) = core.rtp_receiver(track.receiver_id).map(|receiver| receiver.track().kind()) else { return };
+        let Some(receiver) = core.rtp_receiver(track.receiver_id) else { return };
+        let kind = receiver.track().kind();
         if self.media.track_begins(kind) {
+            if let Some(bypass) = &mut self.bypass {
+                receiver.track().ssrcs().for_each(|ssrc| bypass.receive(ssrc, kind));
+            }
             self.receivers.push((track.track_id, kind, track.receiver_id));
         }
     }
 
     /// A packet of a track of the other end. True if it leads to more: a request for a key frame, or a track that has only
     /// begun.
-    pub(super) fn on_rtp(&self, core: &mut RTCPeerConnection, track: &str, packet: &Packet, now: Instant) -> bool {
+    pub(super) fn on_rtp(&mut self, core: &mut RTCPeerConnection, track: &str, packet: &Packet, now: Instant) -> bool {
+        if self.bypass.as_mut().is_some_and(|bypass| bypass.handle_opened(packet, now)) {
+            return false;
+        }
         let Some((_, kind, receiver)) = self.receivers.iter().find(|(id, ..)| id == track) else { return true };
         if !self.media.received(*kind, packet, now) {
             return false;
