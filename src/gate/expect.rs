@@ -165,6 +165,7 @@ impl fmt::Display for Expectation {
         write!(f, "{} {} {}", self.statistic, self.operator.symbol(), self.limit)?;
         match (self.statistic, self.unit) {
             (Statistic::Count, _) | (_, Unit::Ratio) => Ok(()),
+            (_, Unit::PerSecond) => f.write_str("/s"),
             (_, unit) => write!(f, " {}", unit.symbol()),
         }
     }

@@ -201,6 +201,14 @@ impl DataTraffic {
         echoes && (bulk.is_none() || sent.is_none_or(|sent| bulk >= sent.data_messages))
     }
 
+    /// Whether something is under way that a lost packet delays but does not take away.
+    pub(super) fn awaits_repetition(&self, sent: Option<&Sent>) -> bool {
+        let echoes = lock(&self.echo).as_ref().is_some_and(|echo| echo.report().outstanding > 0);
+        let reliable = self.plan().and_then(|plan| plan.bulk.as_ref()).is_some_and(|bulk| bulk.reliable);
+        let bulk = lock(&self.bulk).as_ref().map(|bulk| bulk.report().messages);
+        echoes || (reliable && bulk.is_some() && sent.is_some_and(|sent| bulk < sent.data_messages))
+    }
+
     /// When the last message arrived.
     pub(super) fn last_arrival(&self) -> Option<Instant> {
         *lock(&self.last)

@@ -23,6 +23,9 @@ use crate::record::{Lateness, Mark, MediaKind, MediaReport, Metric};
 
 /// How long after the last arrival nothing more is expected once the other end has stopped sending.
 const DRAIN: Duration = Duration::from_secs(1);
+/// The same for what a data channel repeats until it has arrived: the first repetition comes after 1 s (RTO.Min), the next
+/// 2 s later (RFC 9260, sections 6.3.3 and 16), and then it has to come back.
+const DRAIN_RELIABLE: Duration = Duration::from_secs(4);
 
 /// The media of one native peer: what it is to send, and what has come of it in both directions.
 ///
@@ -239,10 +242,11 @@ impl Media {
             });
             let last = lock(&self.received.last).unwrap_or(start).max(self.data.last_arrival().unwrap_or(start));
             let quiet = if sent.is_some() { last.elapsed() } else { start.elapsed() };
-            if (arrived && self.data.is_drained(sent)) || quiet >= DRAIN {
+            let limit = if self.data.awaits_repetition(sent) { DRAIN_RELIABLE } else { DRAIN };
+            if (arrived && self.data.is_drained(sent)) || quiet >= limit {
                 return;
             }
-            tokio::time::sleep((DRAIN - quiet).min(Duration::from_millis(20))).await;
+            tokio::time::sleep((limit - quiet).min(Duration::from_millis(20))).await;
         }
     }
 
