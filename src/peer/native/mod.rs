@@ -2,7 +2,7 @@
 //! behind our own [`Runtime`](webrtc::runtime::Runtime), [`dense`] drives the core from our own loop. Everything that is
 //! not moving packets is the same for both.
 //!
-//! Each work-around of the core stands in [`connection`] and [`strangers`], each of `webrtc` in [`runtime`].
+//! Each work-around of the core stands in [`connection`], [`handshake`] and [`strangers`], each of `webrtc` in [`runtime`].
 
 mod async_stack;
 mod channels;
@@ -12,6 +12,7 @@ pub mod dense;
 mod divert;
 mod events;
 mod first_media;
+mod handshake;
 mod interceptor;
 mod key_frame;
 mod media;
@@ -96,8 +97,12 @@ impl NativePeer {
         let PeerNetwork { host, ice, .. } = &context.network;
         let relays = Arc::new(Relays::new(ice, host.place()).map_err(|error| failure(&error))?);
         let strangers = Arc::new(Strangers::new(context.role));
-        let observer =
-            Observer { wire: Arc::clone(&wire), relays: Arc::clone(&relays), strangers: Arc::clone(&strangers) };
+        let observer = Observer {
+            wire: Arc::clone(&wire),
+            relays: Arc::clone(&relays),
+            strangers: Arc::clone(&strangers),
+            handshake: Arc::default(),
+        };
         let media = Media::new(&context, tracker.clone(), send_lateness).map_err(|error| failure(&error))?;
         let media = Arc::new(media);
         let (media_plan, key_frames) = (context.plan.media_of(&context.call), media.key_frames.clone());

@@ -1,8 +1,10 @@
-//! What crosses the sockets of a peer, as [`Wire`], [`Relays`] and [`Strangers`] are to see it, in every stack.
+//! What crosses the sockets of a peer, as [`Wire`], [`Relays`], [`Strangers`] and [`HandshakeRepeats`] are to see it, in
+//! every stack.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::handshake::HandshakeRepeats;
 use super::relays::Relays;
 use super::strangers::Strangers;
 use super::wire::{Way, Wire, is_relayed_check, unwrapped};
@@ -13,6 +15,7 @@ pub(super) struct Observer {
     pub(super) wire: Arc<Wire>,
     pub(super) relays: Arc<Relays>,
     pub(super) strangers: Arc<Strangers>,
+    pub(super) handshake: Arc<HandshakeRepeats>,
 }
 
 impl Observer {
@@ -24,6 +27,11 @@ impl Observer {
     /// Whether a datagram from there may be heard yet.
     pub(super) fn may_be_heard(&self, source: SocketAddr, datagram: &[u8]) -> bool {
         !self.wire.is_connecting() || self.strangers.may_be_heard(source, datagram)
+    }
+
+    /// Whether a datagram, out of the wrapping of a relay, only repeats what has been heard of the handshake.
+    pub(super) fn is_repeat(&self, payload: &[u8]) -> bool {
+        self.wire.is_connecting() && self.handshake.is_repeat(payload)
     }
 
     /// A datagram has gone out.

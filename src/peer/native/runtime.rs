@@ -174,7 +174,10 @@ impl ObservedSocket {
     fn poll_diverted(&self, cx: &mut Context<'_>) -> Poll<(SocketAddr, Bytes)> {
         loop {
             let (source, message) = ready!(self.diverter.poll_receive(cx));
-            if self.observer.relays.diverted(source).is_none_or(|server| self.observer.may_cross(server, &message)) {
+            let may_cross = |server| self.observer.may_cross(server, &message);
+            if self.observer.relays.diverted(source).is_none_or(may_cross)
+                && !self.observer.is_repeat(unwrapped(&message))
+            {
                 return Poll::Ready((source, message));
             }
         }
@@ -263,8 +266,12 @@ impl AsyncUdpSocket for ObservedSocket {
         match received {
             Poll::Pending => return self.poll_idle(cx, meta),
             Poll::Ready(Ok(count)) => {
+                let repeats = |all: &[u8], stride: usize| {
+                    all.chunks(stride.max(1)).all(|datagram| self.observer.is_repeat(unwrapped(datagram)))
+                };
                 for (buf, meta) in bufs.iter().zip(meta.iter_mut()).take(count) {
-                    if !self.observer.may_be_heard(meta.addr, buf) {
+                    let all = &buf[..meta.len.min(buf.len())];
+                    if !self.observer.may_be_heard(meta.addr, all) || repeats(all, meta.stride) {
                         // The stack makes nothing of an empty datagram.
                         (meta.len, meta.stride) = (0, 1);
                     }

@@ -22,6 +22,7 @@ use webrtc::peer_connection::{
 use super::async_stack::connect;
 use super::connection::Setup;
 use super::events::{Events, StackEvent};
+use super::handshake;
 use super::key_frame::KeyFrameRequests;
 use super::observe::Observer;
 use super::relays::Relays;
@@ -94,7 +95,12 @@ async fn peer(
     let (told, events) = Events::new(recorder.clone());
     let relays = Arc::new(Relays::new(ice, host.place()).unwrap());
     let strangers = Arc::new(Strangers::new(Role::Answerer));
-    let observer = Observer { wire: Arc::new(Wire::new(recorder)), relays: Arc::clone(&relays), strangers };
+    let observer = Observer {
+        wire: Arc::new(Wire::new(recorder)),
+        relays: Arc::clone(&relays),
+        strangers,
+        handshake: Arc::default(),
+    };
     let runtime = HarnessRuntime::new(host.clone(), observer, cap_sleeps);
     let media = MediaPlan { video: None, audio: false, data: None };
     let setup = Setup::new(IceTransportPolicy::All, &host, &relays, &media, KeyFrameRequests::default(), false);
@@ -229,4 +235,13 @@ async fn relays_still_have_one_priority_whatever_their_transport() {
     );
     a.close().await.unwrap();
     drop(server.stop().await);
+}
+
+#[test]
+fn a_repeated_flight_still_stops_the_timer_of_the_handshake() {
+    let hangs = |lost| handshake::tests::handshake(false, lost).is_none();
+    assert!(
+        hangs([&[2], &[]]) || hangs([&[], &[1]]),
+        "a handshake completes though a flight of it is lost: remove `handshake.rs`"
+    );
 }

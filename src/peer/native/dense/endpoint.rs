@@ -239,7 +239,7 @@ impl Endpoint {
                 continue;
             }
             self.led_to = LedTo::Anything;
-            if !self.observer.may_be_heard(received.source, datagram) {
+            if !self.observer.may_be_heard(received.source, datagram) || self.observer.is_repeat(datagram) {
                 continue;
             }
             self.observer.received(received.source, datagram, unwrapped(datagram));
@@ -290,7 +290,8 @@ impl Endpoint {
                 Told::Candidate(candidate) => self.add_local(candidate),
                 // A stranger that is heard through an own relay first is one for the direct pairs as well.
                 Told::Datagram(message) => {
-                    if self.observer.may_be_heard(message.transport.peer_addr, &message.message) {
+                    let (source, datagram) = (message.transport.peer_addr, &message.message);
+                    if self.observer.may_be_heard(source, datagram) && !self.observer.is_repeat(datagram) {
                         self.feed(message);
                     }
                 }
