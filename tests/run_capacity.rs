@@ -258,7 +258,7 @@ fn what_cannot_be_searched_is_a_usage_error() {
     for (scenario, range, reason) in [
         (SMALL.to_owned(), "peers 1..2", "\"peers\" is not a quantity that can be searched"),
         (SMALL.to_owned(), "calls 9..2", "\"9..2\" is empty"),
-        (SMALL.to_owned(), "calls 1..20001", "at 20001 calls: --set peers.0.count=40002: `count` cannot be 40002"),
+        (SMALL.to_owned(), "calls 1..200001", "at 200001 calls: --set peers.0.count=400002: `count` cannot be 400002"),
         (SMALL.to_owned(), "calls 1..200", "the first are over before the last begin"),
         (SMALL.replace("arrivals = \"100/s\"", ""), "arrivals 1/s..2/s", "all calls of this scenario start at once"),
         (format!("{SMALL}{two}"), "calls 1..2", "topology.calls.0 `native-native` (1), topology.calls.1 `more` (1)"),
@@ -267,8 +267,11 @@ fn what_cannot_be_searched_is_a_usage_error() {
         run.assert_code(2).assert_says(reason);
         assert!(run.record.is_none(), "nothing ran");
     }
-    let matrix = repository("scenarios/nat.toml");
-    lab.run(&matrix, &["--find-capacity", "calls 1..2"]).assert_code(2).assert_says("[matrix] decides");
+    for (scenario, reason) in [("nat", "[matrix] decides"), ("rooms", "the seats decide"), ("churn", "[[load.stage]]")]
+    {
+        let scenario = repository(&format!("scenarios/{scenario}.toml"));
+        lab.run(&scenario, &["--find-capacity", "calls 1..2"]).assert_code(2).assert_says(reason);
+    }
 }
 
 #[test]

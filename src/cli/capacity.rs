@@ -148,10 +148,13 @@ impl Plans {
     fn at(&self, load: u64, seed: u64) -> Result<Plan, String> {
         let quantity = self.range.quantity;
         let sized = match quantity {
-            Quantity::Calls => self.sizing.set_calls(load),
+            Quantity::Calls => self.sizing.set_calls(load).ok_or(
+                "--find-capacity: how many calls there are follows from [load] duration; search \"arrivals …\", or give a \
+                 count of peers in place of the duration",
+            )?,
             Quantity::Arrivals => self.sizing.set_arrivals(load).ok_or(
                 "--find-capacity: all calls of this scenario start at once, so that it does not say how long arrivals \
-                 last; set [load] arrivals and a count, such as 20/s and 200 calls for arrivals that last 10 s",
+                 last; set [load] arrivals and a duration or a count, such as 20/s for 10s",
             )?,
         };
         let set = self.args.set.iter().cloned().chain(sized).collect();

@@ -2,7 +2,7 @@
 
 use toml::Value;
 
-use super::format::Scenario;
+use super::format::{Scenario, TopologyKind};
 use super::tree::Tree;
 use super::units::Rate;
 
@@ -13,6 +13,8 @@ pub struct Sizing {
     pub calls: u32,
     /// How often its calls start; absent: all at once.
     pub arrivals: Option<Rate>,
+    /// Calls arrive for a time that is given, and how many there are follows from it.
+    lasts: bool,
     /// Keys that hold a count, and how much each counts per call.
     counts: Vec<(String, u32)>,
 }
@@ -26,9 +28,11 @@ pub struct FixedSize {
 }
 
 impl Sizing {
-    /// The values to set, each as `--set` takes it, for this many calls.
-    pub fn set_calls(&self, calls: u64) -> Vec<String> {
-        self.counts.iter().map(|(key, factor)| format!("{key}={}", calls.saturating_mul((*factor).into()))).collect()
+    /// The values to set, each as `--set` takes it, for this many calls. Absent where their number follows from how long they
+    /// arrive.
+    pub fn set_calls(&self, calls: u64) -> Option<Vec<String>> {
+        let set = |(key, factor): &(String, u32)| format!("{key}={}", calls.saturating_mul((*factor).into()));
+        (!self.lasts).then(|| self.counts.iter().map(set).collect())
     }
 
     /// The values to set, each as `--set` takes it, for this many thousandths of a call per second: as many calls as start
@@ -37,7 +41,7 @@ impl Sizing {
     pub fn set_arrivals(&self, milli_per_second: u64) -> Option<Vec<String>> {
         let lasts_us = u128::from(self.arrivals?.offset_us(self.calls.into()));
         let calls = u128::from(milli_per_second) * lasts_us / 1_000_000_000;
-        let mut set = self.set_calls(u64::try_from(calls).unwrap_or(u64::MAX).max(1));
+        let mut set = self.set_calls(u64::try_from(calls).unwrap_or(u64::MAX).max(1)).unwrap_or_default();
         set.push(format!("load.arrivals={}/s", milli_per_second as f64 / 1e3));
         Some(set)
     }
@@ -48,6 +52,17 @@ impl Sizing {
         if scenario.matrix.is_some() {
             return fixed("[matrix] decides how many calls there are".into(), "search with a scenario without it");
         }
+        if scenario.topology.kind == TopologyKind::Rooms {
+            let reason = "in [topology] kind = \"rooms\" the seats decide how many calls there are".into();
+            return fixed(reason, "search with pairs, or run the rooms at a few sizes: --set topology.count=50");
+        }
+        if !scenario.load.stage.is_empty() {
+            let reason = "[[load.stage]] decides how many calls there are, and how many at a time".into();
+            return fixed(
+                reason,
+                "search with [load] arrivals, and a duration or a count of peers, in place of the stages",
+            );
+        }
         let [set] = scenario.topology.calls.as_slice() else {
             let sets = scenario.topology.calls.iter().enumerate();
             let sets: Vec<String> =
@@ -56,6 +71,7 @@ impl Sizing {
             return fixed(reason, "leave one [[topology.calls]] in the scenario that is searched");
         };
         let listed = matches!(tree.get("topology.calls"), Some(Value::Array(sets)) if !sets.is_empty());
+        let lasts = scenario.load.duration.is_some();
         let mut counts = Vec::new();
         if listed {
             counts.push(("topology.calls.0.count".to_owned(), 1));
@@ -68,7 +84,7 @@ impl Sizing {
                 counts.push((key, ends as u32));
             }
         }
-        Ok(Self { calls: set.count, arrivals: scenario.load.arrivals, counts })
+        Ok(Self { calls: set.count, arrivals: scenario.load.arrivals, lasts, counts })
     }
 
     /// That of a plan.
@@ -87,7 +103,7 @@ mod tests {
         let text = format!("name = 'x'\n{text}");
         let sizing = load("a.toml", &text, &Overrides::default()).unwrap().sizing.unwrap();
         for calls in [1, 7, 300] {
-            let overrides = Overrides { set: sizing.set_calls(calls), ..Overrides::default() };
+            let overrides = Overrides { set: sizing.set_calls(calls).unwrap(), ..Overrides::default() };
             let loaded = load("a.toml", &text, &overrides).unwrap_or_else(|errors| panic!("{errors}"));
             assert_eq!(loaded.plan.calls.len() as u64, calls, "{text}");
             assert_eq!(u64::from(loaded.sizing.unwrap().calls), calls);
@@ -113,6 +129,12 @@ mod tests {
             let plan = load("a.toml", text, &overrides).unwrap_or_else(|errors| panic!("{errors}")).plan;
             assert_eq!((plan.calls.len(), plan.calls.last().unwrap().start_us), (calls, last_us), "{milli}");
         }
+        let text = "name = 'x'\n[load]\narrivals = '20/s'\nduration = '10s'\n[[peers]]\n";
+        let sizing = load("a.toml", text, &Overrides::default()).unwrap().sizing.unwrap();
+        assert_eq!(sizing.set_calls(5), None);
+        let overrides = Overrides { set: sizing.set_arrivals(5_000).unwrap(), ..Overrides::default() };
+        assert_eq!(load("a.toml", text, &overrides).unwrap_or_else(|errors| panic!("{errors}")).plan.calls.len(), 50);
+
         let at_once = load("a.toml", "name = 'x'\n[[peers]]\n", &Overrides::default()).unwrap().sizing.unwrap();
         assert_eq!(at_once.set_arrivals(5_000), None);
     }
@@ -127,5 +149,9 @@ mod tests {
                    [[topology.calls]]\nname = 'more'\nofferer = 'native'\nanswerer = 'native'";
         let said = fixed(two);
         assert!(said.contains("topology.calls.0 `native-native` (5), topology.calls.1 `more` (1)"), "{said}");
+        let said = fixed("[topology]\nkind = 'rooms'\nsize = 3\n[[peers]]\n");
+        assert!(said.contains("the seats decide"), "{said}");
+        let said = fixed("[[load.stage]]\nduration = '5s'\ntarget = '4/s'\n[[peers]]\n");
+        assert!(said.contains("[[load.stage]]"), "{said}");
     }
 }
