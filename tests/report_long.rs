@@ -164,8 +164,7 @@ fn written(run: &Run) -> Vec<u8> {
     }
     drop(events);
     assert!(writer.finish().error.is_none());
-    let bytes = file.0.lock().unwrap().clone();
-    bytes
+    file.0.lock().unwrap().clone()
 }
 
 #[test]
@@ -178,7 +177,7 @@ fn an_hour_of_fifty_calls_takes_less_than_20_mb_in_all_files() {
     let rendered: Vec<usize> = formats.map(|format| format.render(&record, &judgement).unwrap().len()).into();
     let took = begun.elapsed();
     let all = events.len() + rendered.iter().sum::<usize>();
-    println!("events {} B, rendered {rendered:?} B, all {all} B; read, judged and rendered in {took:?}", events.len());
+    eprintln!("events {} B, rendered {rendered:?} B, all {all} B; read, judged and rendered in {took:?}", events.len());
     assert!(all < LIMIT, "{all} bytes");
     assert_eq!(record.intervals().len(), 630);
     assert_eq!(record.call_counts().attempted, CALLS as u64);

@@ -1,17 +1,17 @@
 //! The dense stack: the `rtc` core of many peers on a few threads of our own, one for each CPU core.
 //!
-//! A peer lives on one [`shard`], which owns its sockets, timers, media and channels as an [`endpoint`]; what the async
+//! A peer lives on one `shard`, which owns its sockets, timers, media and channels as an `endpoint`; what the async
 //! side of the peer wants of it goes there as a closure, and the answer comes back over a oneshot channel. Input is
 //! followed by whatever it leads to at once, so that no phase waits for a timer that it does not need.
 //!
 //! | file | what is there |
 //! |---|---|
-//! | [`shard`] | the loop: sockets, timers, commands |
-//! | [`endpoint`] | one peer: the core, fed and drained |
-//! | [`port`] | a UDP socket of the kernel's or of a modelled network |
-//! | [`gather`], [`turn`] | what the core leaves to its user: candidates, and relays |
-//! | [`traffic`] | tracks and channels |
-//! | [`bypass`], [`fast`] | media packets between native peers, past the core |
+//! | `shard` | the loop: sockets, timers, commands |
+//! | `endpoint` | one peer: the core, fed and drained |
+//! | `port` | a UDP socket of the kernel's or of a modelled network |
+//! | `gather`, `turn` | what the core leaves to its user: candidates, and relays |
+//! | `traffic` | tracks and channels |
+//! | `bypass`, `fast` | media packets between native peers, past the core |
 
 mod bypass;
 mod endpoint;
