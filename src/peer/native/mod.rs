@@ -1,5 +1,5 @@
 //! Simulated peers, on one of two stacks over the same protocol core (`rtc` 0.21.1): `async_stack` is `webrtc` 0.21.1
-//! behind our own `Runtime`(webrtc::runtime::Runtime), `dense` drives the core from our own loop. Everything that is
+//! behind our own [`Runtime`](webrtc::runtime::Runtime), `dense` drives the core from our own loop. Everything that is
 //! not moving packets is the same for both.
 //!
 //! Each work-around of the core stands in `connection`, `handshake` and `strangers`, each of `webrtc` in `runtime`.
