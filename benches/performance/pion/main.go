@@ -23,8 +23,9 @@ import (
 	"github.com/pion/webrtc/v3"
 )
 
-// How long a pair may take to connect.
-const setupDeadline = 30 * time.Second
+// How long a pair may take to connect, and how often it is tried: now and then one of some hundred does not.
+const setupDeadline = 10 * time.Second
+const attempts = 3
 
 type packet struct {
 	at    time.Duration
@@ -64,7 +65,13 @@ func main() {
 	connected := make(chan error, pairs)
 	for i := 0; i < pairs; i++ {
 		time.Sleep(time.Second / time.Duration(rate))
-		go func(i int) { connected <- pair(api, plan, i, start) }(i)
+		go func(i int) {
+			err := pair(api, plan, i, start)
+			for n := 1; n < attempts && err != nil; n++ {
+				err = pair(api, plan, i, start)
+			}
+			connected <- err
+		}(i)
 	}
 	for i := 0; i < pairs; i++ {
 		if err := <-connected; err != nil {
