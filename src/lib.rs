@@ -3,9 +3,11 @@
 //! Data flows one way: **scenario → plan → run → record → report and gate → exit code.**
 //! `ARCHITECTURE.md` is the map; each module's documentation says what it owns and what it may not do.
 
+pub mod capacity;
 pub mod cli;
 pub mod gate;
 pub mod lab;
+mod machine;
 pub mod media;
 pub mod net;
 pub mod peer;

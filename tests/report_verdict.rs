@@ -48,6 +48,37 @@ fn a_gate_without_samples_or_with_too_few_fails() {
 }
 
 #[test]
+fn calls_that_were_started_late_or_not_at_all_make_the_result_invalid_never_a_failure() {
+    let call = "native-native/7";
+    let mut late = bad();
+    late.sample(400, Metric::StartLatenessMs, 251.0, call, None);
+    let mut dropped = bad();
+    dropped.at(400, EventKind::Dropped { call: call.into(), late_ms: 2_100.0 });
+    for (run, said) in [
+        (late, "is past its limit 250; let calls arrive at a lower rate"),
+        (dropped, "arrivals_dropped total 1.000 is past its limit 0; let calls arrive at a lower rate"),
+    ] {
+        let (verdict, code, reasons) = verdict(&run);
+        assert_eq!((verdict, code), (Verdict::Invalid, 3));
+        assert!(reasons.contains(said), "{reasons}");
+    }
+}
+
+#[test]
+fn many_failures_are_counted_by_phase_and_reason() {
+    let mut run = bad();
+    for peer in ["native/x", "native/y"] {
+        let (peer, call) = (peer.to_owned(), "native-native/4".to_owned());
+        let failure = Failure { peer, call, phase: Phase::Signaling, reason: "refused".into() };
+        run.at(9_400, EventKind::Failure(failure));
+    }
+    let record = run.record();
+    let counts = record.failure_counts();
+    let counts: Vec<_> = counts.iter().map(|of| (of.count, of.example.phase, of.example.peer.as_str())).collect();
+    assert_eq!(counts, [(2, Phase::Signaling, "native/x"), (1, Phase::Ice, "native/a4")]);
+}
+
+#[test]
 fn a_saturated_generator_never_blames_the_service() {
     let mut run = bad();
     run.events.retain(|event| !matches!(event.kind, EventKind::Interval(_)));

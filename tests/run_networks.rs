@@ -162,7 +162,9 @@ fn a_failing_pair_has_its_seed_its_timeline_and_its_packets() {
         })
         .collect();
     assert_eq!(hosts.len(), 2, "{hosts:?}");
-    assert!(lines.iter().any(|line| line.contains("> 11.0.0.1.3478: UDP")), "Allocate is there: {shown}");
+    // What tcpdump makes of a datagram depends on its port; TCP has flags.
+    let allocate = |line: &&str| line.contains("> 11.0.0.1.3478: ") && !line.contains("Flags");
+    assert!(lines.iter().any(allocate), "Allocate is there: {shown}");
 
     let page = std::fs::read_to_string(record.join("report.html")).expect("report.html");
     let cell = page
@@ -178,10 +180,11 @@ fn a_failing_pair_has_its_seed_its_timeline_and_its_packets() {
         "<td>TURN over UDP: Allocate</td>",
         "<td>failed in phase ICE</td>",
         "tls-443-only does not let it through",
-        "ICE: 4",
     ] {
         assert!(cell.contains(words), "{words} is not in {cell}");
     }
+    // The deadline of 4 s is over in the phase of ICE, give or take how the parts are rounded.
+    assert!(["ICE: 39", "ICE: 40"].iter().any(|part| cell.contains(part)), "{cell}");
     run.assert_says("tried native").assert_says("packets cells/tls-443-only--symmetric.pcap");
 }
 

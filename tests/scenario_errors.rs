@@ -62,7 +62,7 @@ fn wrong_types() {
         &[
             "a.toml:4:12: `optional` must be true or false, but is the number 1",
             "a.toml:5:10: `engine` must be a name, but is the number 2",
-            "a.toml:7:8: `hold` must be a text, but is the number 5; write a number and one of us, ms, s, min, h",
+            "a.toml:7:8: `hold` must be a text or a table, but is the number 5; write a number and one of us, ms, s, min, h",
             "a.toml:9:14: `frame_rate` must be a whole number, but is the text \"30\"; write it without quotes",
             "a.toml:10:8: `data` must be a table, but is the number 3",
             "a.toml:12:11: `servers` must be an array, but is the number 1; write it as [[ice.servers]]",
@@ -73,7 +73,7 @@ fn wrong_types() {
 
 #[test]
 fn impossible_numbers() {
-    assert_says(&errors("name = \"a\"\n[[peers]]\ncount = 0"), &["a.toml:3:9: `count` cannot be 0; 1 to 10000"]);
+    assert_says(&errors("name = \"a\"\n[[peers]]\ncount = 0"), &["a.toml:3:9: `count` cannot be 0; 1 to 400000"]);
     assert_says(&errors("name = \"a\"\n[[peers]]\ncount = -2"), &["`count` cannot be -2"]);
     assert_says(&errors("name = \"a\"\n[[peers]]\ncount = 4000000000"), &["`count` cannot be 4000000000"]);
     assert_says(
@@ -130,7 +130,7 @@ fn names() {
     let twice = "name = \"a\"\n[[peers]]\nname = \"x\"\n[[peers]]\nname = \"x\"\nengine = \"crome\"";
     assert_says(
         &errors(twice),
-        &["a.toml:6:10: `engine` cannot be `crome`", "accepted names: native, chromium, firefox, external"],
+        &["a.toml:6:10: `engine` cannot be `crome`", "accepted names: native, signaling, chromium, firefox, external"],
     );
     let twice = "name = \"a\"\n[[peers]]\nname = \"x\"\n[[peers]]\nname = \"x\"";
     assert_says(&errors(twice), &["a.toml:5:8: there is a group named `x` already"]);
@@ -164,9 +164,9 @@ fn calls_and_groups() {
     let said = after_peers("driver = \"geckodriver\"");
     assert_says(&said, &["a.toml:4:10: `driver` is for browsers, and the engine here is `native`"]);
     let said = errors(
-        "name = \"a\"\n[[peers]]\n[[topology.calls]]\nofferer = \"native\"\nanswerer = \"native\"\ncount = 10000\n[[topology.calls]]\nname = \"b\"\nofferer = \"native\"\nanswerer = \"native\"\ncount = 10000\n[[topology.calls]]\nname = \"c\"\nofferer = \"native\"\nanswerer = \"native\"",
+        "name = \"a\"\n[[peers]]\n[[topology.calls]]\nofferer = \"native\"\nanswerer = \"native\"\ncount = 100000\n[[topology.calls]]\nname = \"b\"\nofferer = \"native\"\nanswerer = \"native\"\ncount = 100000\n[[topology.calls]]\nname = \"c\"\nofferer = \"native\"\nanswerer = \"native\"",
     );
-    assert_says(&said, &["20001 calls are more than one machine can make"]);
+    assert_says(&said, &["200001 calls are more than one run can keep a record of"]);
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn gates() {
 fn values_of_the_command_line() {
     let text = "name = \"a\"\n[[peers]]\ncount = 2\n";
     let set = |set: &str| errors_with(text, &Overrides { set: vec![set.into()], ..Overrides::default() });
-    assert_says(&set("load.hold=5"), &["--set load.hold=5: `hold` must be a text, but is the number 5"]);
+    assert_says(&set("load.hold=5"), &["--set load.hold=5: `hold` must be a text or a table, but is the number 5"]);
     assert_says(&set("lod.hold=5s"), &["--set lod.hold=5s: unknown key `lod`; did you mean `load`?"]);
     assert_says(&set("peers.native.count=3"), &["--set peers.native.count=3: 3 peers cannot be paired"]);
     let overrides = Overrides { environment_seed: Some("x".into()), ..Overrides::default() };
@@ -207,4 +207,88 @@ fn several_at_once_in_the_order_of_the_file() {
     );
     let places: Vec<&str> = said.lines().map(|line| line.split(": ").next().unwrap_or_default()).collect();
     assert_eq!(places, ["a.toml:5:8", "a.toml:8:11", "a.toml:10:9"], "{said}");
+}
+
+#[test]
+fn loads_that_contradict_themselves() {
+    let load = |text: &str| errors(&format!("name = \"a\"\n[[peers]]\n[load]\n{text}"));
+    assert_says(&load("arrivals = \"0/s\""), &["a.toml:4:12: no call would ever start; give a rate above zero"]);
+    assert_says(&load("spacing = \"poisson\""), &["a.toml:4:11: calls that all start at once have no spacing"]);
+    assert_says(&load("duration = \"10s\""), &["a.toml:4:12: it is not said how many calls start within the 10s"]);
+    let stage = "\n[[load.stage]]\nduration = \"5s\"\ntarget = \"10/s\"";
+    assert_says(&load(&format!("duration = \"10s\"{stage}")), &["a.toml:4:12: the stages say how long"]);
+    assert_says(&load(&stage.replace("10/s", "0/s")), &["a.toml:5:1: no call ever starts at these rates"]);
+    assert_says(&load(&stage.replace("10/s", "10")), &["a.toml:7:10: `target`: \"10\" is not a rate"]);
+    assert_says(
+        &load(&stage.replace("10/s", "1000000/s")),
+        &["2500000 calls would arrive, more than one run can keep a record of; lower the rates or the durations"],
+    );
+    assert_says(&load("start_within = \"0s\""), &["`start_within` cannot be 0us; 1ms to 86400s"]);
+    assert_says(
+        &errors("name = \"a\"\n[[peers]]\ncount = 4\n[load]\narrivals = \"2/s\"\nduration = \"10s\""),
+        &["a.toml:3:9: how many there are follows from [load]", "remove `count`, or `duration` and the stages"],
+    );
+}
+
+#[test]
+fn hold_times_that_no_distribution_has() {
+    let hold = |table: &str| errors(&format!("name = \"a\"\n[[peers]]\n[load]\nhold = {{ {table} }}"));
+    assert_says(&hold("distribution = \"exponential\""), &["a.toml:4:8: an exponential distribution needs its mean"]);
+    assert_says(&hold("distribution = \"uniform\", min = \"1s\""), &["a uniform distribution needs `min` and `max`"]);
+    assert_says(
+        &hold("distribution = \"uniform\", min = \"2s\", max = \"1s\""),
+        &["a.toml:4:54: no duration is both longer than 2s and shorter than 1s"],
+    );
+    assert_says(&hold("distribution = \"normal\""), &["`distribution` cannot be `normal`; accepted names: "]);
+    assert_says(
+        &hold("distribution = \"exponential\", mean = \"1s\", min = \"1ms\""),
+        &["`min` cannot be 1ms; 100ms to 86400s"],
+    );
+}
+
+#[test]
+fn rooms_that_cannot_be() {
+    let rooms = |peers: &str, more: &str| {
+        errors(&format!("name = \"a\"\n[[peers]]\n{peers}\n[topology]\nkind = \"rooms\"\n{more}"))
+    };
+    assert_says(&rooms("", ""), &["a.toml:5:8: it is not said how many people a room has room for; add size = 4"]);
+    assert_says(&rooms("", "size = 1"), &["`size` cannot be 1; 2 to 50 is accepted"]);
+    assert_says(
+        &rooms("engine = \"firefox\"", "size = 4"),
+        &["a.toml:3:10: peers of the engine `firefox` cannot be in rooms; use engine = \"native\""],
+    );
+    assert_says(
+        &rooms("count = 5", "size = 4"),
+        &["a.toml:3:9: 5 `native` people are given, and 4 needed: the rooms have seats for that many"],
+    );
+    assert_says(
+        &rooms("", "size = 2\n[load]\narrivals = \"1/s\"\nduration = \"20s\"\nhold = \"10s\""),
+        &["2.000 s after the start somebody finds all 2 seats of the rooms taken; raise `count` or `size`"],
+    );
+    assert_says(
+        &rooms("", "size = 2\n[load]\narrivals = \"1/s\"\nhold = \"500ms\""),
+        &["nobody ever meets anybody in these rooms"],
+    );
+    assert_says(&after_peers("[topology]\nsize = 4"), &["a.toml:5:8: `size` is for rooms; add kind = \"rooms\""]);
+}
+
+#[test]
+fn signaling_peers_have_no_media_and_no_network() {
+    let said = errors(
+        "name = \"a\"\n[[peers]]\nengine = \"signaling\"\nname = \"s\"\ndirection = \"sendonly\"\nmessage_interval = \"1us\"\n\
+         [[peers]]\nmessage_interval = \"1s\"\n",
+    );
+    assert_says(
+        &said,
+        &[
+            "`message_interval` cannot be 1us",
+            "a signaling peer carries no media that could have a direction",
+            "`message_interval` is for signaling peers, and the engine here is `native`",
+            "a signaling peer makes no connection that a peer of another engine could take part in",
+        ],
+    );
+    let said = errors(
+        "name = \"a\"\n[network]\n[[network.site]]\nname = \"x\"\n[[peers]]\nengine = \"signaling\"\nsite = \"x\"\n",
+    );
+    assert_says(&said, &["a signaling peer sends no packet that could cross a network"]);
 }

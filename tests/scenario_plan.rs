@@ -103,6 +103,51 @@ fn two_groups_call_each_other() {
 }
 
 #[test]
+fn a_load_over_time_says_itself_how_many_calls_there_are_and_its_sets_take_turns() {
+    let text = "name = \"a\"\n[[peers]]\n[[peers]]\nengine = \"chromium\"\n\
+                [[topology.calls]]\nofferer = \"native\"\nanswerer = \"native\"\n\
+                [[topology.calls]]\nofferer = \"native\"\nanswerer = \"chromium\"\n\
+                [load]\narrivals = \"2/s\"\nduration = \"2500ms\"\n";
+    let plan = plan(text, &Overrides::default());
+    let calls: Vec<_> = plan.calls.iter().map(|call| (call.id.as_str(), call.start_us)).collect();
+    assert_eq!(
+        calls,
+        [
+            ("native-native/0", 0),
+            ("native-chromium/0", 500_000),
+            ("native-native/1", 1_000_000),
+            ("native-chromium/1", 1_500_000),
+            ("native-native/2", 2_000_000),
+        ]
+    );
+}
+
+#[test]
+fn one_call_more_changes_no_other_and_the_same_seed_gives_the_same_plan() {
+    let text = |count: u32| {
+        format!(
+            "name = \"a\"\n[[peers]]\ncount = {count}\n[load]\narrivals = \"5/s\"\nspacing = \"poisson\"\n\
+             hold = {{ distribution = \"exponential\", mean = \"3s\" }}\n"
+        )
+    };
+    let shape = |plan: &Plan| plan.calls.iter().map(|call| (call.start_us, call.hold_us)).collect::<Vec<_>>();
+    let few = shape(&plan(&text(20), &Overrides::default()));
+    assert_eq!(shape(&plan(&text(22), &Overrides::default()))[..10], few);
+    assert_ne!(shape(&plan(&text(20), &Overrides { seed: Some(2), ..Overrides::default() })), few);
+}
+
+#[test]
+fn a_plan_of_rooms_survives_its_file_and_is_checked() {
+    let text = "name = \"a\"\n[[peers]]\n[topology]\nkind = \"rooms\"\nsize = 3\n";
+    let plan = plan(text, &Overrides::default());
+    let text = toml::to_string(&plan).unwrap();
+    assert_eq!(load("plan.toml", &text, &Overrides::default()).unwrap().plan, plan);
+    let wrong = text.replacen("person = \"native/1\"", "person = \"native/9\"", 1);
+    let errors = load("plan.toml", &wrong, &Overrides::default()).unwrap_err().to_string();
+    assert!(errors.contains("there is no person `native/9` in the room `a-room-0`"), "{errors}");
+}
+
+#[test]
 fn a_plan_survives_its_file_exactly() {
     let plan = plan(TEXT, &Overrides::default());
     let text = toml::to_string(&plan).unwrap();

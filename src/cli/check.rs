@@ -1,21 +1,25 @@
 //! `harness check`: Validate a scenario and show the resolved plan; touches nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
 use super::Exit;
 use super::scenario::ScenarioArgs;
 use crate::net::oracle::Route;
-use crate::plan::{CellPlan, NetworkDriver, Plan};
+use crate::plan::{CellPlan, NetworkDriver, Plan, load_curve};
 use crate::scenario::{Loaded, Setting};
+
+/// In how many lines, of which width at most, the load over time is drawn.
+const CURVE_LINES: u64 = 12;
+const CURVE_WIDTH: u64 = 40;
 
 /// Validate a scenario and show the resolved plan; touches nothing.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     #[command(flatten)]
     scenario: ScenarioArgs,
-    /// Print every value and where it comes from, and every call
+    /// Print every value and where it comes from, the load over time, and every call
     #[arg(long)]
     explain: bool,
 }
@@ -59,16 +63,54 @@ fn summary(plan: &Plan) -> String {
     for (set, count) in &sets {
         line(&mut text, "calls", &format!("{set} ({count})"));
     }
-    let last = plan.calls.last();
-    let (arrivals, hold) = last.map_or((0, 0), |call| (call.start_us, call.hold_us));
-    let load = format!("{} calls within {}, {} of media each", plan.calls.len(), seconds(arrivals), seconds(hold));
-    line(&mut text, "load", &load);
+    if !plan.members.is_empty() {
+        let rooms: BTreeSet<&str> = plan.members.iter().map(|member| member.room.as_str()).collect();
+        line(&mut text, "rooms", &format!("{} rooms, {} people", rooms.len(), plan.members.len()));
+    }
+    line(&mut text, "load", &load(plan));
     for gate in &plan.gates {
         let of = [("group", &gate.group), ("calls", &gate.set)];
         let of: String = of.iter().filter_map(|(what, of)| of.as_ref().map(|of| format!(" of {what} {of}"))).collect();
         line(&mut text, "gate", &format!("{}{of}: {} ({})", gate.metric.name(), gate.expect, gate.place));
     }
     text
+}
+
+/// How many calls, for how long, and how many at once.
+fn load(plan: &Plan) -> String {
+    let arrivals = plan.calls.last().map_or(0, |call| call.start_us);
+    let holds = plan.calls.iter().map(|call| call.hold_us);
+    let (shortest, longest) = (holds.clone().min().unwrap_or(0), holds.max().unwrap_or(0));
+    let hold = match shortest == longest {
+        true => seconds(longest),
+        false => format!("{} to {}", seconds(shortest), seconds(longest)),
+    };
+    let at_once = load_curve(plan, 1).first().map_or(0, |all| all.at_once);
+    let calls = plan.calls.len();
+    format!("{calls} calls within {}, {hold} of media each, {at_once} at once", seconds(arrivals))
+}
+
+/// The load over time, if calls do not all start together.
+fn curve(text: &mut String, plan: &Plan) {
+    let curve = load_curve(plan, CURVE_LINES);
+    let most = curve.iter().map(|stretch| stretch.at_once).max().unwrap_or(0).max(1);
+    if plan.calls.iter().all(|call| call.start_us == 0) {
+        return;
+    }
+    for stretch in curve {
+        let length = (stretch.until_us - stretch.from_us) as f64 / 1e6;
+        let per_second = |count: u64| count as f64 / length;
+        let bar = "#".repeat(usize::try_from(stretch.at_once * CURVE_WIDTH / most).unwrap_or(0));
+        let _ = writeln!(
+            text,
+            "from {:>10}  {:>8.1} start/s {:>8.1} end/s {:>7} calls at once  {bar}",
+            seconds(stretch.from_us),
+            per_second(stretch.starts),
+            per_second(stretch.ends),
+            stretch.at_once,
+        );
+    }
+    text.push('\n');
 }
 
 /// The networks, and how many pairs of a matrix must find which kind of path.
@@ -103,7 +145,7 @@ fn networks(text: &mut String, plan: &Plan) {
     }
 }
 
-/// Every value with its origin, then every call.
+/// Every value with its origin, then the load over time, then every call.
 fn explanation(loaded: &Loaded) -> String {
     let mut text = String::new();
     let width = loaded.settings.iter().map(|setting| setting.to_string().chars().count()).max().unwrap_or(0).min(70);
@@ -114,6 +156,11 @@ fn explanation(loaded: &Loaded) -> String {
         let _ = writeln!(text, "{:width$}  # {origin}", setting.to_string());
     }
     text.push('\n');
+    curve(&mut text, &loaded.plan);
+    for member in &loaded.plan.members {
+        let (join, leave) = (seconds(member.join_us), seconds(member.leave_us));
+        let _ = writeln!(text, "at {join}  person {} comes into room {} until {leave}", member.id, member.room);
+    }
     for call in &loaded.plan.calls {
         let start = seconds(call.start_us);
         let (id, offerer, answerer, room) = (&call.id, &call.offerer.id, &call.answerer.id, &call.room);

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, arguments to calls and verdict to exit code.
 
+mod capacity;
 mod check;
 mod completions;
 mod doctor;

@@ -118,7 +118,8 @@ fn url(text: &str) -> Result<IceUrl, String> {
 }
 
 fn rate(text: &str) -> Result<Rate, String> {
-    text.parse().map_err(|error: UnitError| format!("{error}; {}", error.help()))
+    let rate: Rate = text.parse().map_err(|error: UnitError| format!("{error}; {}", error.help()))?;
+    if rate.is_zero() { Err("nothing would be allocated; give a rate above zero".into()) } else { Ok(rate) }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -5,13 +5,15 @@ use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use super::Exit;
+use super::capacity::exit_of;
+use crate::capacity::Capacity;
 use crate::gate::{Judgement, judge};
 use crate::record::{ReadError, Record, RunDirectory, WriteError, write_whole};
 use crate::report::{Format, RenderError};
 
-/// Render the record of a run again: every file of its directory, or one format.
+/// Render the record of a run or of a search for the capacity again: every file of its directory, or one format.
 ///
-/// The exit code is the verdict's, as of the run itself.
+/// The exit code is the verdict's, as of the run or search itself.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     /// Directory of a run, such as reports/lan/latest.
@@ -25,8 +27,12 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Exit {
-    match render(args) {
-        Ok(judgement) => Exit::from(&judgement),
+    let exit = match args.dir.join(Capacity::FILE) {
+        path if path.is_file() => render_capacity(args, &path),
+        _ => render(args).map(|judgement| Exit::from(&judgement)),
+    };
+    match exit {
+        Ok(exit) => exit,
         Err(error) => {
             eprintln!("error: {error}");
             error.exit()
@@ -42,6 +48,29 @@ pub(super) fn write_files(directory: &RunDirectory, record: &Record, judgement: 
         .map(|(format, file)| Ok(directory.write(file, &format.render(record, judgement)?)?))
         .collect();
     results.into_iter().collect()
+}
+
+/// Writes every file of a search's directory, whose runs have their own.
+pub(super) fn write_capacity_files(directory: &RunDirectory, capacity: &Capacity) -> Result<(), Error> {
+    let results: Vec<Result<(), Error>> = Format::CAPACITY_FILES
+        .iter()
+        .map(|(format, file)| Ok(directory.write(file, &format.render_capacity(capacity)?)?))
+        .collect();
+    results.into_iter().collect()
+}
+
+fn render_capacity(args: &Args, path: &Path) -> Result<Exit, Error> {
+    let text = std::fs::read_to_string(path).map_err(|error| Error::Open { path: path.to_owned(), error })?;
+    let capacity: Capacity =
+        serde_json::from_str(&text).map_err(|error| Error::NoCapacity { path: path.to_owned(), error })?;
+    match args.format {
+        None => write_capacity_files(&RunDirectory::open(&args.dir), &capacity)?,
+        Some(format) => {
+            let text = format.render_capacity(&capacity)?;
+            if args.out == Path::new("-") { print(&text)? } else { write_whole(&args.out, &text)? }
+        }
+    }
+    Ok(exit_of(&capacity))
 }
 
 fn render(args: &Args) -> Result<Judgement, Error> {
@@ -75,6 +104,8 @@ pub(super) enum Error {
     Open { path: PathBuf, error: io::Error },
     #[error("cannot read {}: {error}", path.display())]
     Read { path: PathBuf, error: ReadError },
+    #[error("cannot read {}: {error}; it is not what this version of the harness writes", path.display())]
+    NoCapacity { path: PathBuf, error: serde_json::Error },
     #[error(transparent)]
     Render(#[from] RenderError),
     #[error(transparent)]
@@ -86,8 +117,10 @@ pub(super) enum Error {
 impl Error {
     fn exit(&self) -> Exit {
         match self {
-            Self::Open { .. } => Exit::Usage,
-            Self::Read { .. } | Self::Render(_) | Self::Write(_) | Self::Print(_) => Exit::Error,
+            Self::Open { .. } | Self::Render(RenderError::OfRunsOnly) => Exit::Usage,
+            Self::Read { .. } | Self::NoCapacity { .. } | Self::Render(_) | Self::Write(_) | Self::Print(_) => {
+                Exit::Error
+            }
         }
     }
 }

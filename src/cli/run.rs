@@ -5,10 +5,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::Exit;
+use super::capacity::{self, Target};
 use super::progress::{self, Progress};
 use super::report::write_files;
 use super::scenario::ScenarioArgs;
-use crate::gate::judge;
+use crate::capacity::Range;
+use crate::gate::{Judgement, judge};
 #[cfg(target_os = "linux")]
 use crate::lab::kernel;
 #[cfg(target_os = "linux")]
@@ -24,6 +26,14 @@ use crate::run::{self, Finished, Options};
 pub(super) struct Args {
     #[command(flatten)]
     scenario: ScenarioArgs,
+    /// Search for the largest load at which all gates hold, such as "calls 10..2000" or "arrivals 10/s..500/s"
+    ///
+    /// Runs the scenario again and again, each time with another number of calls, or with another rate of arrivals that
+    /// lasts as long as the scenario's own; how many runs there will be at most is said in advance. The report has the
+    /// capacity, its uncertainty, what broke first, and the curve. Exit code 0: there is an answer; 1: the gates do not
+    /// hold at the low end; 3: the generator is too weak for the low end.
+    #[arg(long, value_name = "RANGE")]
+    find_capacity: Option<Range>,
     /// Folder of all records
     #[arg(long, value_name = "DIR", default_value = "reports", env = "HARNESS_OUT")]
     out: PathBuf,
@@ -33,17 +43,23 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Exit {
-    let plan = match args.scenario.load() {
-        Ok(loaded) => loaded.plan,
+    let loaded = match args.scenario.load() {
+        Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
     #[cfg(target_os = "linux")]
-    if plan.network.as_ref().is_some_and(|network| network.driver == NetworkDriver::Kernel) && !kernel::inside() {
+    if loaded.plan.network.as_ref().is_some_and(|network| network.driver == NetworkDriver::Kernel) && !kernel::inside()
+    {
         // The run goes inside as a whole, and this process with it.
         let error = kernel::enter();
         eprintln!("error: the kernel driver cannot be used: {error}\n{:5}→ {}", "", error.remedy());
         return Exit::Invalid;
     }
+    if let Some(range) = args.find_capacity {
+        let target = Target { range, scenario: args.scenario, out: args.out, json: args.json };
+        return capacity::find(target, &loaded).await;
+    }
+    let plan = loaded.plan;
     let quiet = args.json.as_deref() == Some(Path::new("-"));
     let display = progress::display();
     let mut progress = (!quiet).then(|| Progress::new(display));
@@ -73,22 +89,16 @@ pub(super) async fn run(args: Args) -> Exit {
 
 /// Judges the record, writes every file of its directory, and shows the result.
 fn conclude(finished: &Finished, json: Option<&Path>, style: Style, quiet: bool) -> Exit {
-    let Finished { record, directory, packets } = finished;
+    let Finished { record, directory, .. } = finished;
     let judgement = judge(record);
     let mut exit = Exit::from(&judgement);
-    let written = packets.as_ref().map_or(Ok(()), |packets| packets.write(record, directory));
-    if let Err(error) = written.map_err(Into::into).and_then(|()| write_files(directory, record, &judgement)) {
+    if let Err(error) = keep(finished, &judgement) {
         eprintln!("error: {error}");
         exit = Exit::Error;
     }
     if let Some(path) = json
-        && let Err(error) = Format::Json.render(record, &judgement).map_err(io::Error::other).and_then(|text| {
-            if path == Path::new("-") {
-                io::stdout().lock().write_all(text.as_bytes())
-            } else {
-                write_whole(path, &text).map_err(io::Error::other)
-            }
-        })
+        && let Err(error) =
+            Format::Json.render(record, &judgement).map_err(io::Error::other).and_then(|text| write_json(path, &text))
     {
         eprintln!("error: {}: {error}", path.display());
         exit = Exit::Error;
@@ -96,17 +106,41 @@ fn conclude(finished: &Finished, json: Option<&Path>, style: Style, quiet: bool)
     if !quiet {
         eprint!("{}", report::terminal(record, &judgement, style));
         eprintln!("report: {}", directory.path().join("report.html").display());
-        if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
+        if github_shows_lines() {
             eprint!("{}", report::github_annotations(record, &judgement));
         }
     }
+    append_step_summary(|| Format::Md.render(record, &judgement).map_err(io::Error::other));
+    exit
+}
+
+/// Writes what a run leaves: its packets, and every file that follows from its record.
+pub(super) fn keep(finished: &Finished, judgement: &Judgement) -> Result<(), super::report::Error> {
+    let Finished { record, directory, packets } = finished;
+    packets.as_ref().map_or(Ok(()), |packets| packets.write(record, directory))?;
+    write_files(directory, record, judgement)
+}
+
+/// Writes the result where `--json` says.
+pub(super) fn write_json(path: &Path, text: &str) -> io::Result<()> {
+    if path == Path::new("-") {
+        io::stdout().lock().write_all(text.as_bytes())
+    } else {
+        write_whole(path, text).map_err(io::Error::other)
+    }
+}
+
+/// Whether GitHub Actions reads standard error.
+pub(super) fn github_shows_lines() -> bool {
+    std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true")
+}
+
+/// Adds to the summary of a step of GitHub Actions, if this is one.
+pub(super) fn append_step_summary(text: impl FnOnce() -> io::Result<String>) {
     if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").map(PathBuf::from)
-        && let Err(error) = Format::Md
-            .render(record, &judgement)
-            .map_err(io::Error::other)
-            .and_then(|text| File::options().append(true).create(true).open(&path)?.write_all(text.as_bytes()))
+        && let Err(error) =
+            text().and_then(|text| File::options().append(true).create(true).open(&path)?.write_all(text.as_bytes()))
     {
         eprintln!("warning: {}: {error}", path.display());
     }
-    exit
 }

@@ -165,6 +165,7 @@ impl fmt::Display for Expectation {
         write!(f, "{} {} {}", self.statistic, self.operator.symbol(), self.limit)?;
         match (self.statistic, self.unit) {
             (Statistic::Count, _) | (_, Unit::Ratio) => Ok(()),
+            (_, Unit::PerSecond) => f.write_str("/s"),
             (_, unit) => write!(f, " {}", unit.symbol()),
         }
     }
@@ -204,6 +205,7 @@ fn units(unit: Unit) -> (&'static [(&'static str, f64)], &'static str) {
             let units = &[("bit/s", 1.0), ("kbit/s", 1e3), ("Mbit/s", 1e6), ("Gbit/s", 1e9)];
             (units, "a rate in bit/s, kbit/s, Mbit/s or Gbit/s, such as 1.5 Mbit/s")
         }
+        Unit::PerSecond => (&[("/s", 1.0), ("/min", 1.0 / 60.0)], "a rate per s or min, such as 4.5/s"),
         Unit::Ratio => (&[("%", 1e-2), ("", 1.0)], "a share such as 99.5% or 0.995"),
     }
 }

@@ -1,9 +1,9 @@
 //! From a record to a verdict.
 
 use super::matrix::{self, MatrixResult, matrix};
-use super::{Expectation, Gate, GateResult, GateVerdict, Judgement, Statistic, Verdict};
-use crate::plan::HealthLimits;
-use crate::record::{Distribution, Metric, Outcome, ProgramEnd, Record, Selection, Unit, reading};
+use super::strain::Strain;
+use super::{Expectation, Gate, GateResult, GateVerdict, Judgement, Statistic, Verdict, health_checks};
+use crate::record::{Distribution, Metric, Outcome, ProgramEnd, Record, Selection, Unit};
 
 /// Judges a run.
 ///
@@ -13,6 +13,8 @@ use crate::record::{Distribution, Metric, Outcome, ProgramEnd, Record, Selection
 /// 2. A record without a start or an end, or with the end "error", is an **error**.
 /// 3. A generator past one of its limits, or never looked at, a run without a call, and networks that are not what was
 ///    asked for, or were never checked, make the result **invalid**: what measures never blames the service for itself.
+///    So does a failure of calls or gates that falls into single seconds in which the generator was past a limit, if there
+///    is no other.
 /// 4. A failed call, a program of the scenario that fails, a gate that its samples break, or a pair of networks without
 ///    its path is a **fail**.
 /// 5. Something required that was skipped makes the result **invalid**.
@@ -25,10 +27,12 @@ pub fn judge(record: &Record) -> Judgement {
         return judgement;
     }
     let matrix = matrix(record);
+    let failed = failed(record, &gates, matrix.as_ref());
     let findings = [
         (Verdict::Error, broken(record)),
         (Verdict::Invalid, untrusted(record, matrix.as_ref())),
-        (Verdict::Fail, failed(record, &gates, matrix.as_ref())),
+        (Verdict::Invalid, if failed.is_empty() { Vec::new() } else { strained(record, &gates) }),
+        (Verdict::Fail, failed),
         (Verdict::Invalid, incomplete(record)),
         (Verdict::Fail, unmeasured(&gates)),
     ];
@@ -92,7 +96,9 @@ fn broken(record: &Record) -> Vec<String> {
 fn untrusted(record: &Record, matrix: Option<&MatrixResult>) -> Vec<String> {
     let Some(plan) = record.plan() else { return Vec::new() };
     let mut reasons = Vec::new();
-    if record.intervals().is_empty() {
+    // What was skipped as a whole is told by the skip.
+    let skipped = record.call_counts().attempted == 0 && record.skipped().iter().any(|skip| !skip.optional);
+    if record.intervals().is_empty() && !skipped {
         reasons
             .push("generator health was never measured, so that nothing shows that the numbers can be trusted".into());
     }
@@ -102,12 +108,30 @@ fn untrusted(record: &Record, matrix: Option<&MatrixResult>) -> Vec<String> {
             .filter(|check| check.passed_limit())
             .map(|check| check.reason()),
     );
-    if record.call_counts().attempted == 0 {
+    if record.call_counts().attempted == 0 && !skipped {
         reasons.push("no call was attempted".into());
     }
     reasons.extend(unlike_asked(record));
     reasons.extend(matrix.into_iter().flat_map(|matrix| matrix::untrusted(matrix, record)));
     reasons
+}
+
+/// Why nobody can tell whether the service or the generator is to blame for what failed.
+fn strained(record: &Record, gates: &[GateResult]) -> Vec<String> {
+    let Some(plan) = record.plan() else { return Vec::new() };
+    let strain = Strain::of(record, &plan.health);
+    let clear = |call: &str, at_us| !strain.clouds(record, call, at_us);
+    let failures = record.failures();
+    // A program that says itself that it failed is to blame, however busy the machine.
+    let crashed = record.program_ends().iter().any(|end| !end.ok);
+    if crashed || failures.iter().any(|failure| clear(&failure.what.call, failure.at_us)) {
+        return Vec::new();
+    }
+    let broken = gates.iter().any(|result| result.verdict == GateVerdict::Fail);
+    if failures.is_empty() && !(broken && strain.is_frequent()) {
+        return Vec::new();
+    }
+    strain.reason(failures.len()).into_iter().collect()
 }
 
 /// Networks that are not what was asked for, or of which nobody knows.
@@ -179,93 +203,6 @@ fn is_gated(record: &Record, gates: &[GateResult], call: &str) -> bool {
     })
 }
 
-/// A limit of `[health]`, and what was measured.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HealthCheck {
-    /// The limit's name.
-    pub name: &'static str,
-    /// How seconds were brought together: "median", "p99", "mean" or "total".
-    pub statistic: &'static str,
-    /// What was measured; absent where the machine does not tell.
-    pub observed: Option<f64>,
-    /// The limit.
-    pub limit: f64,
-    advice: &'static str,
-}
-
-impl HealthCheck {
-    /// Whether the measured value is past the limit.
-    pub fn passed_limit(&self) -> bool {
-        self.observed.is_some_and(|observed| observed > self.limit)
-    }
-
-    fn reason(&self) -> String {
-        let observed = self.observed.unwrap_or(f64::NAN);
-        let (name, statistic, limit, advice) = (self.name, self.statistic, self.limit, self.advice);
-        format!(
-            "the generator was not fit to judge: {name} {statistic} {observed:.3} is past its limit {limit}; {advice}"
-        )
-    }
-}
-
-/// Every limit of `[health]` against what was measured.
-pub fn health_checks(record: &Record, limits: &HealthLimits) -> Vec<HealthCheck> {
-    let seconds = |name: &str| {
-        let mut values: Vec<f64> =
-            record.intervals().iter().filter_map(|second| second.what.health.get(name).copied()).collect();
-        values.sort_by(f64::total_cmp);
-        values
-    };
-    let median = |name: &str| {
-        let values = seconds(name);
-        values.get(values.len() / 2).copied()
-    };
-    let mean = |name: &str| {
-        let values = seconds(name);
-        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-    };
-    let total = |name: &str| Some(seconds(name)).filter(|values| !values.is_empty()).map(|values| values.iter().sum());
-    let p99 = |name: &str| record.health_distribution(name).and_then(|values| values.quantile(0.99));
-    let check = |name, statistic, observed, limit, advice| HealthCheck { name, statistic, observed, limit, advice };
-    vec![
-        check(
-            reading::MACHINE_CPU_RATIO,
-            "median",
-            median(reading::MACHINE_CPU_RATIO),
-            limits.machine_cpu_ratio,
-            "end the other programs on this machine, ask for less load, or use more cores",
-        ),
-        check(
-            reading::SCHEDULING_LAG_P99_MS,
-            "p99",
-            p99(reading::SCHEDULING_LAG_P99_MS),
-            limits.scheduling_lag_p99_ms,
-            "end the other programs on this machine, ask for less load, or use more cores",
-        ),
-        check(
-            reading::SEND_LATENESS_P99_MS,
-            "p99",
-            p99(reading::SEND_LATENESS_P99_MS),
-            limits.send_lateness_p99_ms,
-            "ask for fewer or smaller streams, or use more cores",
-        ),
-        check(
-            reading::STEAL_RATIO,
-            "mean",
-            mean(reading::STEAL_RATIO),
-            limits.steal_ratio,
-            "use a machine whose hypervisor has CPU time to give",
-        ),
-        check(
-            reading::UDP_RECEIVE_BUFFER_ERRORS,
-            "total",
-            total(reading::UDP_RECEIVE_BUFFER_ERRORS),
-            limits.udp_receive_buffer_errors as f64,
-            "raise net.core.rmem_max, or ask for less load",
-        ),
-    ]
-}
-
 fn observe(values: &Distribution, statistic: Statistic) -> Option<f64> {
     match statistic {
         Statistic::Min => values.min(),
@@ -290,6 +227,7 @@ fn show(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Milliseconds => format!("{value:.3} ms"),
         Unit::BitsPerSecond => format!("{value:.0} bit/s"),
+        Unit::PerSecond => format!("{value:.3}/s"),
         Unit::Ratio => format!("{value:.6}").trim_end_matches('0').trim_end_matches('.').to_owned(),
     }
 }

@@ -1,8 +1,11 @@
 //! Expectations and the verdict. Pure: no I/O, no clock.
 
 mod expect;
+mod growth;
+mod health;
 mod judge;
 mod matrix;
+mod strain;
 mod verdict;
 
 use schemars::JsonSchema;
@@ -11,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::record::Metric;
 
 pub use expect::{ExpectError, Expectation, Operator, Statistic};
-pub use judge::{HealthCheck, health_checks, judge, judge_gate};
+pub use growth::{Growth, Resource, growths};
+pub use health::{HealthCheck, health_checks};
+pub use judge::{judge, judge_gate};
 pub use matrix::{CellOutcome, CellResult, MatrixResult, matrix};
 pub use verdict::{GateResult, GateVerdict, Judgement, Verdict};
 

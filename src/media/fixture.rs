@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::bitstream::{self, Vp8Header, nal};
 use super::container;
+use super::packetize;
 use crate::plan::VideoCodec;
 
 /// Why a fixture cannot be used.
@@ -51,6 +52,7 @@ pub struct VideoFixture {
     width: u32,
     height: u32,
     frames: Vec<Frame>,
+    payloads: OnceLock<Vec<Vec<Bytes>>>,
     positions: Positions,
 }
 
@@ -101,6 +103,12 @@ impl VideoFixture {
         &self.frames
     }
 
+    /// The RTP payloads of each frame, made once for all who send the fixture.
+    pub(super) fn payloads(&self) -> &[Vec<Bytes>] {
+        self.payloads
+            .get_or_init(|| self.frames.iter().map(|frame| packetize::payloads(self.codec, &frame.data)).collect())
+    }
+
     /// Where in the fixture this frame is.
     pub(super) fn position(&self, content: &[u8]) -> Position {
         self.positions.of(content)
@@ -117,7 +125,7 @@ impl VideoFixture {
         }
         let (width, height) = size.ok_or("the size of the picture cannot be read")?;
         let positions = Positions::new(frames.iter().map(|frame| &frame.data));
-        Ok(Self { codec, width, height, frames, positions })
+        Ok(Self { codec, width, height, frames, payloads: OnceLock::new(), positions })
     }
 }
 

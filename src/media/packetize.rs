@@ -8,48 +8,30 @@ use crate::plan::VideoCodec;
 /// The largest RTP payload in bytes: with RTP, SRTP, UDP and IP headers it fits every path that carries QUIC or WebRTC.
 pub(super) const MAX_PAYLOAD: usize = 1200;
 
-/// Splits frames into RTP payloads.
-#[derive(Debug)]
-pub(super) enum Packetizer {
-    /// RFC 7741, with a 15-bit PictureID.
-    Vp8 {
-        /// Of the next frame.
-        picture_id: u16,
-    },
-    /// RFC 6184: single NAL units, STAP-A for what comes before the slices, FU-A for what does not fit.
-    H264,
-}
-
-impl Packetizer {
-    /// A packetizer whose first PictureID, if the codec has one, is `picture_id`.
-    pub(super) fn new(codec: VideoCodec, picture_id: u16) -> Self {
-        match codec {
-            VideoCodec::Vp8 => Self::Vp8 { picture_id },
-            VideoCodec::H264 => Self::H264,
-        }
-    }
-
-    /// The payloads of a frame, each of at most [`MAX_PAYLOAD`] bytes.
-    pub(super) fn payloads(&mut self, frame: &Bytes) -> Vec<Bytes> {
-        match self {
-            Self::Vp8 { picture_id } => {
-                let payloads = vp8(frame, *picture_id);
-                *picture_id = picture_id.wrapping_add(1) & 0x7fff;
-                payloads
-            }
-            Self::H264 => h264(frame),
-        }
+/// The payloads of a frame, each of at most [`MAX_PAYLOAD`] bytes.
+///
+/// VP8 has a descriptor with a 15-bit PictureID, which is 0 here: each sender writes its own with [`set_picture_id`].
+/// H.264 has single NAL units, STAP-A for what comes before the slices, and FU-A for what does not fit.
+pub(super) fn payloads(codec: VideoCodec, frame: &Bytes) -> Vec<Bytes> {
+    match codec {
+        VideoCodec::Vp8 => vp8(frame),
+        VideoCodec::H264 => h264(frame),
     }
 }
 
-fn vp8(frame: &[u8], picture_id: u16) -> Vec<Bytes> {
+/// Writes the PictureID of a VP8 payload (RFC 7741, section 4.2).
+pub(super) fn set_picture_id(payload: &mut [u8], picture_id: u16) {
+    payload[2..4].copy_from_slice(&(0x8000 | picture_id).to_be_bytes());
+}
+
+fn vp8(frame: &[u8]) -> Vec<Bytes> {
     // RFC 7741, section 4.2: X, S and PID 0; then I; then M and 15 bits of PictureID.
     const DESCRIPTOR: usize = 4;
     let chunks = frame.chunks(MAX_PAYLOAD - DESCRIPTOR).enumerate().map(|(index, chunk)| {
         let mut payload = BytesMut::with_capacity(DESCRIPTOR + chunk.len());
         payload.put_u8(if index == 0 { 0x90 } else { 0x80 });
         payload.put_u8(0x80);
-        payload.put_u16(0x8000 | picture_id);
+        payload.put_u16(0x8000);
         payload.put_slice(chunk);
         payload.freeze()
     });
@@ -114,18 +96,19 @@ mod tests {
 
     #[test]
     fn vp8_payloads_carry_the_start_bit_and_the_picture_id() {
-        let mut packetizer = Packetizer::new(VideoCodec::Vp8, 0x7fff);
-        let payloads = packetizer.payloads(&vec![1; 2500].into());
+        let payloads = payloads(VideoCodec::Vp8, &vec![1; 2500].into());
         assert_eq!(payloads.iter().map(Bytes::len).collect::<Vec<_>>(), [1200, 1200, 112]);
-        assert_eq!(payloads[0][..4], [0x90, 0x80, 0xff, 0xff]);
-        assert_eq!(payloads[1][..4], [0x80, 0x80, 0xff, 0xff]);
-        assert_eq!(packetizer.payloads(&vec![1; 9].into())[0][..4], [0x90, 0x80, 0x80, 0x00]);
+        assert_eq!(payloads[0][..4], [0x90, 0x80, 0x80, 0x00]);
+        assert_eq!(payloads[1][..4], [0x80, 0x80, 0x80, 0x00]);
+        let mut payload = payloads[1].to_vec();
+        set_picture_id(&mut payload, 0x7ffe);
+        assert_eq!(payload[..5], [0x80, 0x80, 0xff, 0xfe, 1]);
     }
 
     #[test]
     fn h264_parameter_sets_share_a_packet_and_the_slice_is_fragmented() {
         let fixture = VideoFixture::load(VideoCodec::H264, None).unwrap();
-        let payloads = Packetizer::new(VideoCodec::H264, 0).payloads(&fixture.frames()[0].data);
+        let payloads = payloads(VideoCodec::H264, &fixture.frames()[0].data);
         assert_eq!(nal::kind(&payloads[0]), nal::STAP_A);
         assert!(payloads[1..].iter().all(|payload| nal::kind(payload) == nal::FU_A));
         assert!(payloads.iter().all(|payload| payload.len() <= MAX_PAYLOAD));
@@ -136,7 +119,7 @@ mod tests {
     #[test]
     fn a_small_h264_slice_goes_alone() {
         let frame = Bytes::from_static(&[0, 0, 0, 1, 6, 5, 1, 9, 0x80, 0, 0, 0, 1, 0x41, 0x9a, 2]);
-        let payloads = Packetizer::new(VideoCodec::H264, 0).payloads(&frame);
+        let payloads = payloads(VideoCodec::H264, &frame);
         assert_eq!(payloads, [&[6, 5, 1, 9, 0x80][..], &[0x41, 0x9a, 2]]);
     }
 }

@@ -10,15 +10,16 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rtc::rtp::header::Header;
 
 use super::Packet;
 use super::fixture::{AudioFixture, VideoFixture};
-use super::packetize::Packetizer;
+use super::packetize;
 use super::schedule::Schedule;
+use crate::plan::VideoCodec;
 
 /// RTP clock rate of video (RFC 7741, RFC 6184), in Hz.
 pub(super) const VIDEO_CLOCK: u32 = 90_000;
@@ -51,6 +52,96 @@ pub struct Produced {
     pub skipped: u64,
 }
 
+/// A packet that is due, before it is written anywhere.
+///
+/// Whoever sends the same fixture shares its payloads; what differs is in the other fields.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// The last of a video frame, or the first of a talkspurt (RFC 3551, section 4.1).
+    pub marker: bool,
+    /// RFC 3550, section 5.1.
+    pub sequence_number: u16,
+    /// RFC 3550, section 5.1.
+    pub timestamp: u32,
+    /// The PictureID of VP8 (RFC 7741, section 4.2), 15 bits.
+    pub picture_id: Option<u16>,
+    /// Where the payload is in the fixture.
+    pub place: Place,
+    payload: &'a [u8],
+}
+
+/// Where a payload is in a fixture.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Place {
+    /// The index of the video frame, or of the audio packet.
+    pub frame: u32,
+    /// Which of the packets of the frame.
+    pub part: u32,
+}
+
+/// What has to be kept of a packet to send it again.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// See [`Outgoing::marker`].
+    pub marker: bool,
+    /// See [`Outgoing::sequence_number`].
+    pub sequence_number: u16,
+    /// See [`Outgoing::timestamp`].
+    pub timestamp: u32,
+    /// See [`Outgoing::picture_id`].
+    pub picture_id: Option<u16>,
+    /// See [`Outgoing::place`].
+    pub place: Place,
+}
+
+impl Sent {
+    fn outgoing<'a>(&self, payload: &'a [u8]) -> Outgoing<'a> {
+        let Self { marker, sequence_number, timestamp, picture_id, place } = *self;
+        Outgoing { marker, sequence_number, timestamp, picture_id, place, payload }
+    }
+}
+
+impl From<&Outgoing<'_>> for Sent {
+    fn from(packet: &Outgoing<'_>) -> Self {
+        let Outgoing { marker, sequence_number, timestamp, picture_id, place, .. } = *packet;
+        Self { marker, sequence_number, timestamp, picture_id, place }
+    }
+}
+
+impl Outgoing<'_> {
+    /// The length of the payload in bytes.
+    pub fn payload_len(&self) -> usize {
+        self.payload.len()
+    }
+
+    /// Writes the payload.
+    ///
+    /// # Panics
+    ///
+    /// `out` is not [`payload_len`](Self::payload_len) bytes long.
+    pub fn write_payload(&self, out: &mut [u8]) {
+        out.copy_from_slice(self.payload);
+        if let Some(picture_id) = self.picture_id {
+            packetize::set_picture_id(out, picture_id);
+        }
+    }
+
+    fn packet(&self, stream: RtpStream) -> Packet {
+        let mut payload = BytesMut::zeroed(self.payload.len());
+        self.write_payload(&mut payload);
+        let header = Header {
+            version: 2,
+            marker: self.marker,
+            payload_type: stream.payload_type,
+            sequence_number: self.sequence_number,
+            timestamp: self.timestamp,
+            ssrc: stream.ssrc,
+            ..Header::default()
+        };
+        Packet { header, payload: payload.freeze() }
+    }
+}
+
 /// What a sender has sent so far.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct SendCounters {
@@ -72,7 +163,8 @@ pub struct SendCounters {
 #[derive(Debug)]
 pub struct VideoSender {
     fixture: Arc<VideoFixture>,
-    packetizer: Packetizer,
+    /// Of the next frame.
+    picture_id: Option<u16>,
     rtp: Numbering,
     frame_rate: NonZeroU32,
     schedule: Schedule,
@@ -83,11 +175,14 @@ pub struct VideoSender {
 }
 
 impl VideoSender {
+    /// The clock rate of RTP timestamps in Hz (RFC 7741, RFC 6184).
+    pub const CLOCK_RATE: u32 = VIDEO_CLOCK;
+
     /// A sender whose first frame is due at `start`.
     pub fn new(fixture: Arc<VideoFixture>, stream: RtpStream, frame_rate: NonZeroU32, start: Instant) -> Self {
         let (rtp, mut random) = Numbering::new(stream);
         Self {
-            packetizer: Packetizer::new(fixture.codec(), random.random_range(0..0x8000)),
+            picture_id: (fixture.codec() == VideoCodec::Vp8).then(|| random.random_range(0..0x8000)),
             fixture,
             rtp,
             frame_rate,
@@ -106,19 +201,45 @@ impl VideoSender {
 
     /// The next frame, if it is due.
     pub fn produce(&mut self, now: Instant) -> Option<Produced> {
+        let (stream, mut packets) = (self.rtp.stream, Vec::new());
+        let produced = self.produce_each(now, |packet| packets.push(packet.packet(stream)))?;
+        Some(Produced { packets, ..produced })
+    }
+
+    /// As [`produce`](Self::produce), but hands out each packet instead of making a list.
+    pub fn produce_each(&mut self, now: Instant, mut emit: impl FnMut(Outgoing<'_>)) -> Option<Produced> {
         let tick = self.schedule.take(now)?;
         self.answer_request(now);
-        let frame = &self.fixture.frames()[self.next_frame];
-        if frame.key {
+        let frame = self.next_frame;
+        if self.fixture.frames()[frame].key {
             self.last_key_frame = Some(now);
         }
-        let payloads = self.packetizer.payloads(&frame.data);
-        self.next_frame = (self.next_frame + 1) % self.fixture.frames().len();
-
+        let payloads = &self.fixture.payloads()[frame];
         let clock = u128::from(tick.index) * u128::from(VIDEO_CLOCK) / u128::from(self.frame_rate.get());
-        let packets = self.rtp.packets(clock as u32, payloads, &mut self.counters);
+        for (part, payload) in payloads.iter().enumerate() {
+            let marker = part + 1 == payloads.len();
+            let place = Place { frame: frame as u32, part: part as u32 };
+            emit(self.rtp.packet(clock as u32, marker, self.picture_id, place, payload, &mut self.counters));
+        }
+        self.next_frame = (frame + 1) % self.fixture.frames().len();
+        self.picture_id = self.picture_id.map(|id| id.wrapping_add(1) & 0x7fff);
+        self.counters.frames += 1;
         self.counters.skipped += tick.skipped;
-        Some(Produced { packets, lateness: tick.lateness, skipped: tick.skipped })
+        Some(Produced { packets: Vec::new(), lateness: tick.lateness, skipped: tick.skipped })
+    }
+
+    /// A packet that was handed out before, for who did not receive it.
+    ///
+    /// # Panics
+    ///
+    /// `place` is not in the fixture.
+    pub fn again(&self, sent: &Sent) -> Outgoing<'_> {
+        sent.outgoing(&self.fixture.payloads()[sent.place.frame as usize][sent.place.part as usize])
+    }
+
+    /// What identifies the stream.
+    pub fn stream(&self) -> RtpStream {
+        self.rtp.stream
     }
 
     /// Asks for a key frame (PLI, RFC 4585, or FIR, RFC 5104): the next frame is one, but for 300 ms after a key frame the
@@ -154,6 +275,9 @@ pub struct AudioSender {
 }
 
 impl AudioSender {
+    /// The clock rate of RTP timestamps in Hz (RFC 7587).
+    pub const CLOCK_RATE: u32 = AUDIO_CLOCK;
+
     /// A sender whose first packet is due at `start`.
     pub fn new(fixture: Arc<AudioFixture>, stream: RtpStream, start: Instant) -> Self {
         let schedule = Schedule::every(start, fixture.duration());
@@ -168,17 +292,30 @@ impl AudioSender {
 
     /// The next packet, if it is due.
     pub fn produce(&mut self, now: Instant) -> Option<Produced> {
-        let tick = self.schedule.take(now)?;
-        let payload = self.fixture.packets()[self.next_packet].clone();
-        self.next_packet = (self.next_packet + 1) % self.fixture.packets().len();
+        let (stream, mut packets) = (self.rtp.stream, Vec::new());
+        let produced = self.produce_each(now, |packet| packets.push(packet.packet(stream)))?;
+        Some(Produced { packets, ..produced })
+    }
 
-        let first = self.counters.packets == 0;
-        let clock = u128::from(tick.index) * self.fixture.duration().as_nanos() * u128::from(AUDIO_CLOCK);
-        let mut packets = self.rtp.packets((clock / 1_000_000_000) as u32, vec![payload], &mut self.counters);
+    /// As [`produce`](Self::produce), but hands out the packet instead of making a list.
+    pub fn produce_each(&mut self, now: Instant, mut emit: impl FnMut(Outgoing<'_>)) -> Option<Produced> {
+        let tick = self.schedule.take(now)?;
         // Of audio, the marker says that a talkspurt begins (RFC 3551, section 4.1).
-        packets[0].header.marker = first;
+        let marker = self.counters.packets == 0;
+        let clock = u128::from(tick.index) * self.fixture.duration().as_nanos() * u128::from(AUDIO_CLOCK);
+        let clock = (clock / 1_000_000_000) as u32;
+        let payload = &self.fixture.packets()[self.next_packet];
+        let place = Place { frame: self.next_packet as u32, part: 0 };
+        emit(self.rtp.packet(clock, marker, None, place, payload, &mut self.counters));
+        self.next_packet = (self.next_packet + 1) % self.fixture.packets().len();
+        self.counters.frames += 1;
         self.counters.skipped += tick.skipped;
-        Some(Produced { packets, lateness: tick.lateness, skipped: tick.skipped })
+        Some(Produced { packets: Vec::new(), lateness: tick.lateness, skipped: tick.skipped })
+    }
+
+    /// What identifies the stream.
+    pub fn stream(&self) -> RtpStream {
+        self.rtp.stream
     }
 
     /// What was sent so far.
@@ -205,32 +342,27 @@ impl Numbering {
         (Self { stream, sequence, timestamp }, random)
     }
 
-    fn packets(&mut self, clock: u32, payloads: Vec<Bytes>, counters: &mut SendCounters) -> Vec<Packet> {
-        let last = payloads.len().saturating_sub(1);
-        counters.frames += 1;
-        let packets = payloads.into_iter().enumerate().map(|(index, payload)| {
-            let header = Header {
-                version: 2,
-                marker: index == last,
-                payload_type: self.stream.payload_type,
-                sequence_number: self.sequence,
-                timestamp: self.timestamp.wrapping_add(clock),
-                ssrc: self.stream.ssrc,
-                ..Header::default()
-            };
-            self.sequence = self.sequence.wrapping_add(1);
-            counters.packets += 1;
-            counters.bytes += RTP_HEADER + payload.len() as u64;
-            Packet { header, payload }
-        });
-        packets.collect()
+    fn packet<'a>(
+        &mut self,
+        clock: u32,
+        marker: bool,
+        picture_id: Option<u16>,
+        place: Place,
+        payload: &'a Bytes,
+        counters: &mut SendCounters,
+    ) -> Outgoing<'a> {
+        let sequence_number = self.sequence;
+        self.sequence = self.sequence.wrapping_add(1);
+        counters.packets += 1;
+        counters.bytes += RTP_HEADER + payload.len() as u64;
+        let timestamp = self.timestamp.wrapping_add(clock);
+        Outgoing { marker, sequence_number, timestamp, picture_id, place, payload }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::VideoCodec;
 
     const STREAM: RtpStream = RtpStream { ssrc: 7, payload_type: 96, seed: 1 };
 

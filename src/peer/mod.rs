@@ -1,12 +1,13 @@
 //! Peers: the ends of a call. `run/` knows of a peer only what [`Peer`] says.
 //!
 //! A peer joins a room of the signaling server, makes or takes one call, carries its media, and says what arrived. It
-//! reports the instants of its life as [`Mark`](crate::record::Mark)s; it never decides what to test, and never judges.
+//! reports the instants of its life as [`Mark`]s; it never decides what to test, and never judges.
 
 pub mod browser;
 mod external;
-mod native;
+pub mod native;
 pub mod network;
+mod signaling;
 
 use std::sync::Arc;
 
@@ -15,9 +16,14 @@ use async_trait::async_trait;
 use self::browser::BrowserPool;
 use self::external::ExternalPeer;
 use self::native::NativePeer;
+pub use self::native::Shards;
+pub(crate) use self::native::host_addresses;
 use self::network::PeerNetwork;
+use self::signaling::SignalingPeer;
 use crate::plan::{CallPlan, Engine, GroupPlan, IceTransportPolicy, Plan, Role};
-use crate::record::{Failure, Lateness, MediaKind, MediaReport, PeerRecorder, Phase};
+use crate::record::{Failure, Lateness, Mark, MediaKind, MediaReport, PeerRecorder, Phase};
+use crate::signaling::client::Seat;
+use crate::signaling::{Client, ClientError};
 
 /// One end of one call, of any kind.
 ///
@@ -66,6 +72,8 @@ pub struct PeerContext {
     pub role: Role,
     /// Where it is on the network, with its servers.
     pub network: PeerNetwork,
+    /// Its place at the signaling connection of the person whose call it is one of; absent: it connects by itself.
+    pub seat: Option<Seat>,
     /// Where to report.
     pub recorder: PeerRecorder,
 }
@@ -76,10 +84,39 @@ impl PeerContext {
         self.plan.policy_of(&self.call)
     }
 
+    /// Connects to the signaling server, and marks when. Peers of one person in a room share a connection, whose opening is
+    /// told by the first call that the person makes on coming.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Client::connect`].
+    pub async fn signaling(&self) -> Result<Client, ClientError> {
+        let Some(seat) = &self.seat else {
+            self.recorder.mark(Mark::JoinStarted);
+            let client = Client::connect(&self.network.signaling).await?;
+            self.recorder.mark(Mark::SignalingConnected);
+            return Ok(client);
+        };
+        // Who offers has just come; of their calls the first tells how the connection was opened.
+        if self.role == Role::Offerer && seat.member.tells_opening() {
+            self.recorder.mark_at(seat.member.begun().await?, Mark::JoinStarted);
+            let (client, greeted) = seat.connect().await?;
+            self.recorder.mark_at(greeted, Mark::SignalingConnected);
+            return Ok(client);
+        }
+        self.recorder.mark(Mark::JoinStarted);
+        Ok(seat.connect().await?.0)
+    }
+
     /// A failure of this peer.
     pub fn failure(&self, phase: Phase, reason: impl Into<String>) -> Failure {
         let (peer, call) = (self.recorder.peer().to_owned(), self.recorder.call().to_owned());
-        Failure { peer, call, phase, reason: reason.into() }
+        let reason = reason.into();
+        let reason = match remedy_of_scarcity(&reason) {
+            Some(remedy) => format!("{reason}; {remedy}"),
+            None => reason,
+        };
+        Failure { peer, call, phase, reason }
     }
 
     /// What this peer received of a stream of which nothing is known yet: it counts as not verified.
@@ -105,6 +142,22 @@ impl PeerContext {
     }
 }
 
+/// What to do where this machine, not the service, has run out of something. Stacks pass errors of the system on as texts,
+/// in which the number is what all have.
+fn remedy_of_scarcity(reason: &str) -> Option<&'static str> {
+    use rustix::io::Errno;
+    let says = |errno: Errno| reason.contains(&format!("(os error {})", errno.raw_os_error()));
+    if says(Errno::MFILE) || says(Errno::NFILE) {
+        Some("raise the limit of open files (ulimit -n), or ask for fewer calls at once")
+    } else if says(Errno::ADDRNOTAVAIL) || says(Errno::ADDRINUSE) {
+        Some("this machine has no free port: widen net.ipv4.ip_local_port_range, or ask for fewer calls at once")
+    } else if says(Errno::NOBUFS) || says(Errno::NOMEM) {
+        Some("this machine is out of memory: ask for fewer calls at once")
+    } else {
+        None
+    }
+}
+
 /// A peer's counters since the start of its call. What a stack does not provide is absent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
@@ -118,17 +171,22 @@ pub struct Snapshot {
 
 /// Makes peers of every kind.
 pub struct Engines {
-    /// Where native senders report how late packets leave.
+    /// Where native senders and signaling peers report how late packets and messages leave.
     pub send_lateness: Lateness,
     /// The browsers of the run.
     pub browsers: BrowserPool,
+    /// The threads of simulated peers on the dense stack.
+    pub shards: Shards,
 }
 
 impl Engines {
     /// Makes a peer of its group's engine.
     pub async fn create(&self, context: PeerContext) -> Result<Box<dyn Peer>, Failure> {
         match context.group.engine {
-            Engine::Native => Ok(Box::new(NativePeer::create(context, self.send_lateness.clone()).await?)),
+            Engine::Native => {
+                Ok(Box::new(NativePeer::create(context, self.send_lateness.clone(), &self.shards).await?))
+            }
+            Engine::Signaling => Ok(Box::new(SignalingPeer::new(context, self.send_lateness.clone()))),
             Engine::Chromium | Engine::Firefox => self.browsers.create(context).await,
             Engine::External => Ok(Box::new(ExternalPeer)),
         }
@@ -150,4 +208,22 @@ pub struct Sent {
     pub audio_packets: Option<u64>,
     /// Bulk data-channel messages.
     pub data_messages: Option<u64>,
+    /// Messages of a signaling peer, without those of the exchange.
+    pub signaling_messages: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_machine_has_run_out_of_is_said_with_the_remedy() {
+        let says = |errno: rustix::io::Errno| {
+            let error = std::io::Error::from_raw_os_error(errno.raw_os_error());
+            remedy_of_scarcity(&format!("the peer connection cannot be made: {error}"))
+        };
+        assert!(says(rustix::io::Errno::MFILE).is_some_and(|remedy| remedy.contains("ulimit -n")));
+        assert!(says(rustix::io::Errno::ADDRNOTAVAIL).is_some_and(|remedy| remedy.contains("ip_local_port_range")));
+        assert_eq!(says(rustix::io::Errno::CONNREFUSED), None);
+    }
 }

@@ -1,9 +1,9 @@
 //! What must agree within a plan that was read from a file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::{MediaPlan, NetworkPlan, Plan};
+use super::{Engine, MediaPlan, NetworkPlan, Plan};
 use crate::gate::Expectation;
 use crate::scenario::{Report, check_credential, check_programs};
 
@@ -22,6 +22,7 @@ pub(crate) fn check(plan: &Plan, report: &mut Report<'_>) {
     if let Some(network) = &plan.network {
         check_network(network, report);
     }
+    check_members(plan, report);
     check_calls(plan, report);
     for (index, gate) in plan.gates.iter().enumerate() {
         if let Err(error) = Expectation::parse(&gate.expect, gate.metric) {
@@ -81,6 +82,35 @@ fn check_calls(plan: &Plan, report: &mut Report<'_>) {
         }
         if let Some(media) = &call.media {
             check_media(media, &format!("{path}.media"), report);
+        }
+    }
+}
+
+/// People in rooms, and the peers that share the signaling connection of one.
+fn check_members(plan: &Plan, report: &mut Report<'_>) {
+    let mut rooms = BTreeMap::new();
+    for (index, member) in plan.members.iter().enumerate() {
+        if rooms.insert(&member.id, &member.room).is_some() {
+            let message = format!("there is a person `{}` already", member.id);
+            report.wrong(&format!("members.{index}.id"), message, "give each an id of its own");
+        }
+    }
+    for (index, call) in plan.calls.iter().enumerate() {
+        let ends = [("offerer", &call.offerer), ("answerer", &call.answerer)];
+        for (role, peer) in ends {
+            let path = format!("calls.{index}.{role}");
+            if let Some(person) = peer.person.as_ref().filter(|person| rooms.get(person) != Some(&&call.room)) {
+                let message = format!("there is no person `{person}` in the room `{}`", call.room);
+                report.wrong(&format!("{path}.person"), message, "name a person of the plan's `members` in that room");
+            }
+            if peer.person.is_some() && plan.group(&peer.group).is_some_and(|group| group.engine != Engine::Native) {
+                let message = format!("the peer `{}` cannot share a signaling connection", peer.id);
+                report.wrong(&path, message, "only native peers can be in rooms");
+            }
+        }
+        if call.offerer.person.is_some() != call.answerer.person.is_some() {
+            let message = format!("only one end of the call `{}` is in a room", call.id);
+            report.wrong(&format!("calls.{index}"), message, "name the `person` of both ends, or of none");
         }
     }
 }

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{
-    BrowserPlan, BulkPlan, CallPlan, DataPlan, Deadlines, GroupPlan, HealthLimits, IcePlan, IceServer, MediaPlan,
-    PeerPlan, Plan, SignalingPlan, VideoPlan, matrix,
+    BrowserPlan, BulkPlan, CallPlan, DataPlan, Deadlines, Engine, GroupPlan, HealthLimits, IcePlan, IceServer,
+    MediaPlan, NativeStack, PeerPlan, Plan, SignalingPlan, VideoPlan, arrivals, matrix, rooms,
 };
 use crate::gate::Gate;
 use crate::record::Metric;
-use crate::scenario::{Audio, Bulk, Calls, Load, Media, Peers, Scenario, codec};
+use crate::scenario::{Audio, Bulk, Calls, Health, Media, Peers, Scenario, TopologyKind, codec};
+
+/// Between two messages of a signaling peer, unless the scenario says otherwise.
+const MESSAGE_INTERVAL_US: u64 = 1_000_000;
 
 /// Spells out a scenario that was checked and completed.
 ///
@@ -17,9 +20,13 @@ use crate::scenario::{Audio, Bulk, Calls, Load, Media, Peers, Scenario, codec};
 pub(crate) fn expand(scenario: &Scenario, file: &str, digest: String, gate_place: &dyn Fn(usize) -> String) -> Plan {
     let base = Path::new(file).parent().unwrap_or_else(|| Path::new(""));
     let network = matrix::network(scenario);
-    let calls = match (&scenario.matrix, &network) {
-        (Some(matrix), Some(network)) => matrix::calls(scenario, &matrix.cells(scenario.ice.policy), network),
-        _ => calls(scenario, base),
+    let (members, calls) = match (&scenario.matrix, &network) {
+        (Some(matrix), Some(network)) => {
+            (Vec::new(), matrix::calls(scenario, &matrix.cells(scenario.ice.policy), network))
+        }
+        // A scenario whose rooms overflow does not pass its check.
+        _ if scenario.topology.kind == TopologyKind::Rooms => rooms::rooms(scenario).unwrap_or_default(),
+        _ => (Vec::new(), calls(scenario, base)),
     };
     Plan {
         plan: Plan::VERSION,
@@ -36,8 +43,10 @@ pub(crate) fn expand(scenario: &Scenario, file: &str, digest: String, gate_place
         network,
         media: media(&scenario.media, base),
         deadlines: deadlines(scenario),
-        health: health(scenario),
-        groups: scenario.peers.iter().map(group).collect(),
+        health: health(&scenario.health),
+        groups: scenario.peers.iter().map(|peers| group(peers, scenario.native.stack)).collect(),
+        start_within_us: Some(scenario.load.start_within.us),
+        members,
         calls,
         gates: gates(scenario, gate_place),
     }
@@ -84,18 +93,26 @@ fn deadlines(scenario: &Scenario) -> Deadlines {
     }
 }
 
-fn health(scenario: &Scenario) -> HealthLimits {
-    let health = &scenario.health;
+pub(super) fn health(health: &Health) -> HealthLimits {
     HealthLimits {
         machine_cpu_ratio: health.machine_cpu.ratio(),
         scheduling_lag_p99_ms: health.scheduling_lag_p99.as_millis(),
         send_lateness_p99_ms: health.send_lateness_p99.as_millis(),
         steal_ratio: health.steal.ratio(),
+        throttled_ratio: health.throttled.ratio(),
         udp_receive_buffer_errors: health.udp_receive_buffer_errors,
+        udp_send_buffer_errors: health.udp_send_buffer_errors,
+        open_files_ratio: health.open_files.ratio(),
+        memory_ratio: health.memory.ratio(),
+        memory_growth_ratio: health.memory_growth.ratio(),
+        open_files_growth_ratio: health.open_files_growth.ratio(),
+        tasks_growth_ratio: health.tasks_growth.ratio(),
+        start_lateness_p99_ms: health.start_lateness_p99.as_millis(),
+        arrivals_dropped: health.arrivals_dropped,
     }
 }
 
-fn group(peers: &Peers) -> GroupPlan {
+fn group(peers: &Peers, stack: NativeStack) -> GroupPlan {
     let browser = || BrowserPlan {
         webdriver_url: peers.webdriver_url.clone(),
         driver: peers.driver.clone(),
@@ -108,54 +125,63 @@ fn group(peers: &Peers) -> GroupPlan {
         engine: peers.engine(),
         optional: peers.optional,
         direction: peers.direction,
+        stack: (peers.engine() == Engine::Native).then(|| peers.stack.unwrap_or(stack)),
         browser: peers.engine().is_browser().then(browser),
+        message_interval_us: (peers.engine() == Engine::Signaling)
+            .then(|| peers.message_interval.map_or(MESSAGE_INTERVAL_US, |interval| interval.us)),
     }
 }
 
 fn calls(scenario: &Scenario, base: &Path) -> Vec<CallPlan> {
+    let (load, seed) = (&scenario.load, scenario.seed);
+    let sets = &scenario.topology.calls;
+    let medias: Vec<Option<MediaPlan>> =
+        sets.iter().map(|set| set.media.as_ref().map(|own| media(own, base))).collect();
     let mut used: BTreeMap<&str, u32> = BTreeMap::new();
-    let mut arrived = 0;
     let mut calls = Vec::new();
-    for set in &scenario.topology.calls {
-        let media = set.media.as_ref().map(|own| media(own, base));
+    let mut add = |index: usize, number: u32, start_us: u64| {
+        let set = &sets[index];
+        let id = format!("{}/{number}", set.name());
+        calls.push(CallPlan {
+            set: set.name(),
+            room: room(&scenario.name, set, number),
+            offerer: placed(scenario, next_peer(&mut used, &set.offerer)),
+            answerer: placed(scenario, next_peer(&mut used, &set.answerer)),
+            start_us,
+            hold_us: arrivals::hold_us(load, seed, &id),
+            policy: None,
+            media: medias[index].clone(),
+            cell: None,
+            id,
+        });
+    };
+    if load.is_timed() {
+        // The sets take turns.
+        for (arrival, start_us) in arrivals::timed(load, seed).into_iter().enumerate() {
+            let number = u32::try_from(arrival / sets.len()).unwrap_or(u32::MAX);
+            add(arrival % sets.len(), number, start_us);
+        }
+        return calls;
+    }
+    let mut in_turn = arrivals::counted(load, seed, "");
+    for (index, set) in sets.iter().enumerate() {
+        let mut own = set.start.map(|start| (start.us, arrivals::counted(load, seed, &set.name())));
         for number in 0..set.count {
-            let start_us = match set.start {
-                Some(start) => start.us.saturating_add(offset(&scenario.load, number.into())),
-                None => offset(&scenario.load, arrived),
+            let start_us = match &mut own {
+                Some((start, own)) => own.next().map(|offset| start.saturating_add(offset)),
+                None => in_turn.next(),
             };
-            arrived += u64::from(set.start.is_none());
-            calls.push(CallPlan {
-                id: format!("{}/{number}", set.name()),
-                set: set.name(),
-                room: room(&scenario.name, set, number),
-                offerer: placed(scenario, next_peer(&mut used, &set.offerer)),
-                answerer: placed(scenario, next_peer(&mut used, &set.answerer)),
-                start_us,
-                hold_us: hold_us(scenario),
-                policy: None,
-                media: media.clone(),
-                cell: None,
-            });
+            add(index, number, start_us.unwrap_or(u64::MAX));
         }
     }
     calls.sort_by_key(|call| call.start_us);
     calls
 }
 
-/// How long media flows in a call.
-pub(super) fn hold_us(scenario: &Scenario) -> u64 {
-    scenario.load.hold.us
-}
-
-/// When the call with this number starts, among those that start in turn.
-pub(super) fn offset(load: &Load, number: u64) -> u64 {
-    load.arrivals.map_or(0, |rate| rate.offset_us(number))
-}
-
 /// The next peer of a group that no call has yet.
 pub(super) fn next_peer<'a>(used: &mut BTreeMap<&'a str, u32>, group: &'a str) -> PeerPlan {
     let next = used.entry(group).or_default();
-    let peer = PeerPlan { id: format!("{group}/{next}"), group: group.into(), site: None };
+    let peer = PeerPlan { id: format!("{group}/{next}"), group: group.into(), person: None, site: None };
     *next += 1;
     peer
 }
@@ -175,7 +201,7 @@ pub(crate) fn room(scenario: &str, set: &Calls, number: u32) -> String {
     }
 }
 
-/// Those of the scenario, then what every scenario means without saying it: calls connect, and media arrives.
+/// Those of the scenario, then what every scenario means without saying it: calls connect, and what they carry arrives.
 fn gates(scenario: &Scenario, place: &dyn Fn(usize) -> String) -> Vec<Gate> {
     let mut gates: Vec<Gate> = Vec::new();
     for (index, rule) in scenario.gate.iter().enumerate() {
@@ -189,7 +215,12 @@ fn gates(scenario: &Scenario, place: &dyn Fn(usize) -> String) -> Vec<Gate> {
             place: place(index),
         });
     }
-    for metric in [Metric::SetupSuccessRatio, Metric::MediaVerifiedRatio] {
+    let (media, signaling): (Vec<Engine>, Vec<Engine>) =
+        scenario.peers.iter().map(Peers::engine).partition(|engine| engine.carries_media());
+    // A matrix names its engines itself, and all of them carry media.
+    let media = (scenario.matrix.is_some() || !media.is_empty()).then_some(Metric::MediaVerifiedRatio);
+    let signaling = (!signaling.is_empty()).then_some(Metric::SignalingDeliveryRatio);
+    for metric in [Some(Metric::SetupSuccessRatio), media, signaling].into_iter().flatten() {
         if gates.iter().all(|gate| gate.metric != metric) {
             gates.push(Gate {
                 metric,

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use super::expand::{hold_us, next_peer, offset};
+use super::arrivals;
+use super::expand::next_peer;
 use super::network::{CellPlan, CredentialFault, NetworkPlan, TurnPlan};
 use super::{CallPlan, NetworkDriver};
 use crate::net::oracle::{self, Expectation, Route};
@@ -46,6 +47,7 @@ pub(super) fn network(scenario: &Scenario) -> Option<NetworkPlan> {
 /// The calls of a matrix, row by row; each cell's calls follow each other.
 pub(super) fn calls(scenario: &Scenario, cells: &[Cell], network: &NetworkPlan) -> Vec<CallPlan> {
     let repeat = scenario.matrix.as_ref().map_or(1, |matrix| matrix.repeat);
+    let mut starts = arrivals::counted(&scenario.load, scenario.seed, "");
     let mut used = BTreeMap::new();
     let mut calls = Vec::new();
     for cell in cells {
@@ -58,21 +60,21 @@ pub(super) fn calls(scenario: &Scenario, cells: &[Cell], network: &NetworkPlan) 
                 .map_or_else(|| engine.name(), |group| group.name())
         });
         for number in 0..repeat {
-            let arrived = calls.len() as u64;
             let mut offerer = next_peer(&mut used, offerers);
             let mut answerer = next_peer(&mut used, answerers);
             (offerer.site, answerer.site) = (Some(cell.first.clone()), Some(cell.second.clone()));
+            let id = format!("{}/{number}", cell.name);
             calls.push(CallPlan {
-                id: format!("{}/{number}", cell.name),
                 set: cell.name.clone(),
                 room: format!("{}-{}-{number}", scenario.name, cell.name),
                 offerer,
                 answerer,
-                start_us: offset(&scenario.load, arrived),
-                hold_us: hold_us(scenario),
+                start_us: starts.next().unwrap_or(u64::MAX),
+                hold_us: arrivals::hold_us(&scenario.load, scenario.seed, &id),
                 media: None,
                 policy: cell.own_policy,
                 cell: Some(plan.clone()),
+                id,
             });
         }
     }

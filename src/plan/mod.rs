@@ -3,20 +3,29 @@
 //! A plan says what will be done without reference to anything outside it. It is written to `plan.toml` of the run
 //! directory, from which `harness run` repeats the run exactly.
 
+mod arrivals;
 mod check;
+mod curve;
 mod expand;
 mod matrix;
+mod needs;
 mod network;
+mod rooms;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::gate::Gate;
+use crate::gate::{Gate, Resource};
+use crate::scenario::Health;
 
+pub(crate) use arrivals::{ArrivalCurve, Segment, timed as timed_arrivals};
 pub(crate) use check::check;
+pub use curve::{Stretch, load_curve};
 pub(crate) use expand::{expand, room};
+pub(crate) use needs::{Needs, PeerNeeds, peers_of_descriptors, peers_of_memory};
 pub use network::{CellPlan, CredentialFault, NetworkDriver, NetworkPlan, ProgramPlan, TurnPlan, TurnServer};
+pub(crate) use rooms::{SET as ROOMS, size_of_rooms};
 
 /// What a run will do.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -47,6 +56,12 @@ pub struct Plan {
     pub health: HealthLimits,
     /// Peer groups, in the order of the scenario.
     pub groups: Vec<GroupPlan>,
+    /// Microseconds after its intended start when a call that could not be started is dropped; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_within_us: Option<u64>,
+    /// People in rooms, by the time at which they come; none in a plan of calls between two.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<MemberPlan>,
     /// Calls, by intended start.
     pub calls: Vec<CallPlan>,
     /// What must hold.
@@ -222,9 +237,9 @@ pub struct Deadlines {
 
 /// Past one of these the verdict is invalid: the generator, not the service, may have made the numbers.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct HealthLimits {
-    /// Median over the seconds of the run of the machine's busy share of CPU time, whoever used it, between 0 and 1.
+    /// Median over the run of the machine's busy share of CPU time, whoever used it, between 0 and 1.
     pub machine_cpu_ratio: f64,
     /// 99th percentile of how late timers of the harness fire, in milliseconds.
     pub scheduling_lag_p99_ms: f64,
@@ -232,8 +247,44 @@ pub struct HealthLimits {
     pub send_lateness_p99_ms: f64,
     /// Share of CPU time that the hypervisor took away, between 0 and 1.
     pub steal_ratio: f64,
+    /// Share of time for which a control group's quota stopped the harness, between 0 and 1.
+    pub throttled_ratio: f64,
     /// Datagrams dropped by full receive buffers of this network namespace.
     pub udp_receive_buffer_errors: u64,
+    /// Datagrams that found a full send buffer in this network namespace.
+    pub udp_send_buffer_errors: u64,
+    /// The greatest share of the soft limit of open file descriptors that the harness used, between 0 and 1.
+    pub open_files_ratio: f64,
+    /// The greatest share of the memory that was in use, by whomever, between 0 and 1.
+    pub memory_ratio: f64,
+    /// Share by which the harness's resident memory grew while its load was steady, between 0 and 1.
+    pub memory_growth_ratio: f64,
+    /// Share by which its open file descriptors grew while its load was steady, between 0 and 1.
+    pub open_files_growth_ratio: f64,
+    /// Share by which its tasks grew while its load was steady, between 0 and 1.
+    pub tasks_growth_ratio: f64,
+    /// 99th percentile of how late calls are started, in milliseconds.
+    pub start_lateness_p99_ms: f64,
+    /// Calls that were dropped because they could not be started in time.
+    pub arrivals_dropped: u64,
+}
+
+impl HealthLimits {
+    /// How much of a resource there may be more of at the end of a steady time, as a share of what there was.
+    pub fn growth(&self, resource: Resource) -> f64 {
+        match resource {
+            Resource::Memory => self.memory_growth_ratio,
+            Resource::OpenFiles => self.open_files_growth_ratio,
+            Resource::Tasks => self.tasks_growth_ratio,
+        }
+    }
+}
+
+/// The limits of a scenario without any of its own; also those that plans of earlier versions do not have.
+impl Default for HealthLimits {
+    fn default() -> Self {
+        expand::health(&Health::default())
+    }
 }
 
 /// A group of peers of one kind.
@@ -248,9 +299,15 @@ pub struct GroupPlan {
     pub optional: bool,
     /// Which media its peers send and receive.
     pub direction: MediaDirection,
+    /// What simulated peers run on; absent for the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<NativeStack>,
     /// Settings of browser groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub browser: Option<BrowserPlan>,
+    /// Signaling peers: microseconds between two messages that a peer sends to the other end while its call lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_interval_us: Option<u64>,
 }
 
 /// A kind of peer.
@@ -259,6 +316,9 @@ pub struct GroupPlan {
 pub enum Engine {
     /// A simulated peer in this process.
     Native,
+    /// A simulated client of the signaling server that makes calls without media: descriptions and candidates pass
+    /// through the server, and nobody connects.
+    Signaling,
     /// A tab of Chromium or Chrome.
     Chromium,
     /// A tab of Firefox.
@@ -272,6 +332,7 @@ impl Engine {
     pub fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
+            Self::Signaling => "signaling",
             Self::Chromium => "chromium",
             Self::Firefox => "firefox",
             Self::External => "external",
@@ -282,6 +343,22 @@ impl Engine {
     pub fn is_browser(self) -> bool {
         matches!(self, Self::Chromium | Self::Firefox)
     }
+
+    /// Whether its calls can carry media.
+    pub fn carries_media(self) -> bool {
+        self != Self::Signaling
+    }
+}
+
+/// What simulated peers run on. They do the same on each.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NativeStack {
+    /// The webrtc crate, on the async runtime that the harness runs on.
+    #[default]
+    Async,
+    /// The core of that crate on a loop of the harness's own, one thread for each CPU core: many more peers.
+    Dense,
 }
 
 /// Which media a peer sends and receives (W3C `RTCRtpTransceiverDirection`).
@@ -340,6 +417,20 @@ pub enum BrowserSource {
     Canvas,
 }
 
+/// A person in a room: one signaling connection, shared by a peer for each call with another person.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberPlan {
+    /// Unique in the run, such as `native/17`.
+    pub id: String,
+    /// The room on the signaling server.
+    pub room: String,
+    /// When the person comes, in microseconds since the start of the run's load.
+    pub join_us: u64,
+    /// When the person leaves, unless a call of theirs still lasts.
+    pub leave_us: u64,
+}
+
 /// One call between two peers.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -377,6 +468,9 @@ pub struct PeerPlan {
     pub id: String,
     /// The name of its group.
     pub group: String,
+    /// The person in the room whose signaling connection it uses; absent: it has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
     /// The name of the site that it is in; absent: it uses the networks of this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,

@@ -62,6 +62,8 @@ pub struct CallRecord {
     pub failed: Option<Phase>,
     /// Whether both ends connected and received first media; absent until it is known.
     pub set_up: Option<bool>,
+    /// Whether it was dropped, because the harness could not start it in time.
+    pub dropped: bool,
 }
 
 impl CallRecord {
@@ -97,6 +99,8 @@ pub struct CallCounts {
     pub connected: u64,
     /// Calls that failed at one end or both, at any time.
     pub failed: u64,
+    /// Calls that were not begun, because the harness could not start them in time.
+    pub dropped: u64,
 }
 
 #[cfg(test)]

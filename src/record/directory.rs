@@ -53,6 +53,13 @@ impl RunDirectory {
         Self { path: path.to_owned() }
     }
 
+    /// Makes a directory for one of several runs inside this one.
+    pub fn create_within(&self, name: &str) -> Result<Self, WriteError> {
+        let path = self.path.join(name);
+        fs::create_dir_all(&path).map_err(|error| WriteError { path: path.clone(), error })?;
+        Ok(Self { path })
+    }
+
     /// The directory's path.
     pub fn path(&self) -> &Path {
         &self.path

@@ -76,10 +76,17 @@ pub enum EventKind {
     LabCheck(LabCheck),
     /// A program of the scenario ended by itself.
     ProgramEnded(ProgramEnd),
-    /// The state of the run over the last second.
+    /// The state of the run over the last second or longer.
     Interval(Box<Interval>),
     /// A call failed at one of its peers.
     Failure(Failure),
+    /// A call was not started, because the harness could not start it in time.
+    Dropped {
+        /// The call.
+        call: String,
+        /// How late it was, in milliseconds.
+        late_ms: f64,
+    },
     /// Something that the scenario asks for was not done.
     Skipped(Skip),
     /// Something that the reader of the report should know.
@@ -304,9 +311,13 @@ pub struct ProgramEnd {
     pub log: String,
 }
 
-/// The state of the run, and of the machine, over the last second.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+/// The state of the run, and of the machine, over the last second or longer: see
+/// [`interval_length`](super::interval_length).
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Interval {
+    /// How long the interval is, in microseconds.
+    #[serde(default = "second_us")]
+    pub covers_us: u64,
     /// Peers by the phase that they are in.
     pub peers: BTreeMap<Phase, u32>,
     /// Bits sent per second, over all peers that can say so.
@@ -320,6 +331,39 @@ pub struct Interval {
     /// deflated, base64): quantiles of single seconds cannot be merged, and limits apply to the whole run.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub health_histograms: BTreeMap<String, String>,
+    /// The threads of the harness that used most CPU, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub threads: BTreeMap<String, ThreadLoad>,
+}
+
+impl Default for Interval {
+    fn default() -> Self {
+        Self {
+            covers_us: second_us(),
+            peers: BTreeMap::new(),
+            send_bps: 0.0,
+            recv_bps: 0.0,
+            health: BTreeMap::new(),
+            health_histograms: BTreeMap::new(),
+            threads: BTreeMap::new(),
+        }
+    }
+}
+
+/// Earlier records do not say how long an interval is: all of them are of a second.
+fn second_us() -> u64 {
+    1_000_000
+}
+
+/// What the threads of one name used over an interval.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct ThreadLoad {
+    /// How many there were.
+    pub threads: u32,
+    /// CPU seconds per second of all of them.
+    pub cpu_cores: f64,
+    /// CPU seconds per second of the one that used most: near 1 it has no more to give, whatever else is idle.
+    pub busiest: f64,
 }
 
 /// Something that the scenario asks for was not done.

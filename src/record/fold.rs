@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{
     Absence, CallCounts, CallRecord, Distribution, Event, EventKind, Failure, Interval, LabCheck, Mark, MediaReport,
-    Metric, Outcome, Path, PathSearch, ProgramEnd, RunStarted, Scope, Skip, TallyReport, Unit, Warning,
+    Metric, Outcome, Path, PathSearch, Phase, ProgramEnd, RunStarted, Scope, Skip, TallyReport, Unit, Warning,
 };
 use crate::plan::{CallPlan, Engine, PeerPlan, Plan, Role};
 
@@ -86,6 +86,15 @@ pub struct AbsenceCount {
     pub example: String,
 }
 
+/// How often peers failed in one phase for one reason.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FailureCount<'a> {
+    /// How many failures there are.
+    pub count: u64,
+    /// The first of them.
+    pub example: &'a Failure,
+}
+
 /// The samples of one metric from one peer group in one call set; every other view is a sum of cells.
 #[derive(Clone, Debug)]
 struct Cell {
@@ -128,6 +137,11 @@ impl Record {
             EventKind::ProgramEnded(end) => self.program_ends.push(end.clone()),
             EventKind::Interval(interval) => self.interval(at_us, interval),
             EventKind::Failure(failure) => self.fail(at_us, failure),
+            EventKind::Dropped { call, .. } => {
+                if let Some(call) = self.call_mut(call) {
+                    call.dropped = true;
+                }
+            }
             EventKind::Skipped(skip) => self.skipped.push(skip.clone()),
             EventKind::Warning(warning) => self.warnings.push(warning.clone()),
             EventKind::RunEnded { outcome } => self.outcome = Some(outcome.clone()),
@@ -176,12 +190,19 @@ impl Record {
         for (plan, call) in self.calls() {
             let ends = [(Role::Offerer, &plan.offerer), (Role::Answerer, &plan.answerer)];
             let connected = |(role, peer): (Role, &PeerPlan)| {
-                self.engine(peer) == Some(Engine::External) || call.end(role).get(Mark::Connected).is_some()
+                let end = call.end(role);
+                match self.engine(peer) {
+                    Some(Engine::External) => true,
+                    // All that its call consists of.
+                    Some(Engine::Signaling) => end.get(Mark::FirstMedia).is_some(),
+                    _ => end.get(Mark::Connected).is_some(),
+                }
             };
             counts.planned += 1;
             counts.attempted += u64::from(call.attempted());
             counts.connected += u64::from(call.attempted() && ends.into_iter().all(connected));
             counts.failed += u64::from(call.failed.is_some());
+            counts.dropped += u64::from(call.dropped);
         }
         counts
     }
@@ -240,7 +261,7 @@ impl Record {
             (Scope::Peer, group) => Some(
                 begun
                     .flat_map(|(plan, _)| [&plan.offerer, &plan.answerer])
-                    .filter(|peer| self.engine(peer) != Some(Engine::External))
+                    .filter(|peer| self.engine(peer).is_none_or(|engine| metric.is_of(engine)))
                     .filter(|peer| group.is_none_or(|group| peer.group == group))
                     .count() as u64,
             ),
@@ -256,6 +277,18 @@ impl Record {
     /// Failures in the order in which they were seen.
     pub fn failures(&self) -> &[At<Failure>] {
         &self.failures
+    }
+
+    /// Failures by phase and reason, the most frequent first.
+    pub fn failure_counts(&self) -> Vec<FailureCount<'_>> {
+        let mut counts: BTreeMap<(Phase, &str), FailureCount<'_>> = BTreeMap::new();
+        for At { what, .. } in &self.failures {
+            let first = FailureCount { count: 0, example: what };
+            counts.entry((what.phase, what.reason.as_str())).or_insert(first).count += 1;
+        }
+        let mut counts: Vec<_> = counts.into_values().collect();
+        counts.sort_by_key(|counted| std::cmp::Reverse(counted.count));
+        counts
     }
 
     /// The paths that calls took.

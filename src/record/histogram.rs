@@ -14,7 +14,7 @@ const DIGITS: u8 = 3;
 /// One hour in microseconds: times above it count as it.
 const HOUR_US: u64 = 3_600_000_000;
 /// One terabit per second: rates above it count as it.
-const TERABIT: u64 = 1_000_000_000_000;
+const GREATEST_RATE: u64 = 1_000_000_000_000;
 /// A ratio of 1 in parts per million: shares above it count as it.
 const WHOLE_PPM: u64 = 1_000_000;
 
@@ -179,7 +179,7 @@ fn empty() -> Histogram<u64> {
 fn greatest_step(unit: Unit) -> u64 {
     match unit {
         Unit::Milliseconds => HOUR_US,
-        Unit::BitsPerSecond => TERABIT,
+        Unit::BitsPerSecond | Unit::PerSecond => GREATEST_RATE,
         Unit::Ratio => WHOLE_PPM,
     }
 }

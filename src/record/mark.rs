@@ -64,7 +64,8 @@ pub enum Mark {
     FirstRtp,
     /// The first complete video frame arrived (native) or was decoded (browser).
     FirstFrame,
-    /// First media of every kind that the call carries to this peer has arrived.
+    /// First media of every kind that the call carries to this peer has arrived. Where it carries none: the peer is
+    /// connected, or, if it is a signaling peer, has all that the other end had to say.
     FirstMedia,
     /// The peer left the call, having closed its connection.
     Left,

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::plan::Engine;
+
 /// What a metric's numbers are.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Unit {
@@ -12,18 +14,22 @@ pub enum Unit {
     /// Bits per second.
     #[serde(rename = "bit/s")]
     BitsPerSecond,
+    /// Things per second.
+    #[serde(rename = "1/s")]
+    PerSecond,
     /// A share between 0 and 1.
     #[serde(rename = "ratio")]
     Ratio,
 }
 
 impl Unit {
-    /// How many histogram steps one unit has: a histogram counts whole microseconds, bits per second or parts per
-    /// million.
+    /// How many histogram steps one unit has: a histogram counts whole microseconds, bits per second, things per
+    /// 1,000 s or parts per million.
     pub fn scale(self) -> f64 {
         match self {
             Self::Milliseconds => 1e3,
             Self::BitsPerSecond => 1.0,
+            Self::PerSecond => 1e3,
             Self::Ratio => 1e6,
         }
     }
@@ -33,6 +39,7 @@ impl Unit {
         match self {
             Self::Milliseconds => "ms",
             Self::BitsPerSecond => "bit/s",
+            Self::PerSecond => "1/s",
             Self::Ratio => "ratio",
         }
     }
@@ -70,6 +77,9 @@ pub enum Metric {
     ConnectionTimeMs,
     SignalingConnectMs,
     SignalingRttMs,
+    SignalingDeliveryRatio,
+    SignalingDeliveryMs,
+    SignalingMessagesPerSecond,
     OfferCreateMs,
     SignalingExchangeMs,
     AnswerCreateMs,
@@ -108,6 +118,9 @@ impl Metric {
         Self::ConnectionTimeMs,
         Self::SignalingConnectMs,
         Self::SignalingRttMs,
+        Self::SignalingDeliveryRatio,
+        Self::SignalingDeliveryMs,
+        Self::SignalingMessagesPerSecond,
         Self::OfferCreateMs,
         Self::SignalingExchangeMs,
         Self::AnswerCreateMs,
@@ -154,6 +167,8 @@ impl Metric {
             Unit::Milliseconds
         } else if self.name().ends_with("_bps") {
             Unit::BitsPerSecond
+        } else if self.name().ends_with("_per_second") {
+            Unit::PerSecond
         } else {
             Unit::Ratio
         }
@@ -164,6 +179,8 @@ impl Metric {
         match self {
             Self::SetupSuccessRatio
             | Self::MediaVerifiedRatio
+            | Self::SignalingDeliveryRatio
+            | Self::SignalingMessagesPerSecond
             | Self::FrameIntegrityRatio
             | Self::SendBitrateBps
             | Self::RecvBitrateBps
@@ -171,6 +188,13 @@ impl Metric {
             | Self::DataChannelThroughputBps => Direction::BiggerIsBetter,
             _ => Direction::SmallerIsBetter,
         }
+    }
+
+    /// Whether peers of this kind can have it.
+    pub fn is_of(self, engine: Engine) -> bool {
+        let of_signaling_peers =
+            matches!(self, Self::SignalingDeliveryRatio | Self::SignalingDeliveryMs | Self::SignalingMessagesPerSecond);
+        engine != Engine::External && (engine == Engine::Signaling || !of_signaling_peers)
     }
 
     /// How many samples it gives.
@@ -205,11 +229,26 @@ impl Metric {
             Self::SignalingRttMs => {
                 ("signaling_rtt_ms", Peer, "From a ping on the signaling connection to its pong, after joining.")
             }
+            Self::SignalingDeliveryRatio => (
+                "signaling_delivery_ratio",
+                Peer,
+                "Of a signaling peer: messages that arrived unaltered and in order over messages that the other end sent.",
+            ),
+            Self::SignalingDeliveryMs => (
+                "signaling_delivery_ms",
+                Stream,
+                "Of a message between two signaling peers, from its planned sending to its arrival, through the server.",
+            ),
+            Self::SignalingMessagesPerSecond => (
+                "signaling_messages_per_second",
+                Peer,
+                "Messages of the other end that reached a signaling peer per second; the mean times the count of peers is what the server relayed.",
+            ),
             Self::OfferCreateMs => ("offer_create_ms", Call, "The duration of createOffer."),
             Self::SignalingExchangeMs => (
                 "signaling_exchange_ms",
                 Call,
-                "At the offerer, from setLocalDescription of the offer to the arrival of the answer.",
+                "At the offerer, from setLocalDescription of the offer (signaling peers: from sending it) to the arrival of the answer.",
             ),
             Self::AnswerCreateMs => ("answer_create_ms", Call, "The duration of createAnswer."),
             Self::IceGatheringMs => {

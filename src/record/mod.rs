@@ -9,9 +9,9 @@ mod event;
 mod fold;
 mod health;
 mod histogram;
-mod machine;
 mod mark;
 mod metric;
+mod pace;
 mod read;
 mod recorder;
 mod search;
@@ -22,13 +22,14 @@ pub use call::{CallCounts, CallRecord, Marks};
 pub use directory::{RunDirectory, WriteError, write_whole};
 pub use event::{
     Absence, Candidate, Event, EventKind, Failure, Interval, LabCheck, MediaKind, MediaReport, Outcome, Path, Phase,
-    ProgramEnd, RunStarted, Skip, TallyReport, Warning,
+    ProgramEnd, RunStarted, Skip, TallyReport, ThreadLoad, Warning,
 };
-pub use fold::{AbsenceCount, At, Record, Selection};
+pub use fold::{AbsenceCount, At, FailureCount, Record, Selection};
 pub use health::{Health, Lateness, Readings, reading};
 pub use histogram::{Distribution, DistributionError};
 pub use mark::Mark;
 pub use metric::{Direction, Metric, Scope, Unit};
+pub use pace::interval_length;
 pub use read::ReadError;
 pub use recorder::{PeerRecorder, Recorder};
 pub use search::{Checks, PathSearch, RelayTried, Wait, WaitFor};

@@ -1,7 +1,7 @@
 //! Metrics with more values than the event stream should carry one by one.
 //!
 //! A sender that measures every packet records into a [`Tally`]: a value costs a lock and an increment, no allocation and
-//! no event. Once per second whatever was collected becomes one event per metric, peer group and call set, so that the
+//! no event. Once per [interval](super::interval_length) whatever was collected becomes one event per metric, peer group and call set, so that the
 //! stream's rate depends on the plan's shape and not on its size.
 
 use std::collections::HashMap;
@@ -28,6 +28,11 @@ impl Tallies {
     /// No tallies yet, for a run that started at `start`.
     pub(super) fn new(start: Instant) -> Self {
         Self { start, slots: Arc::default() }
+    }
+
+    /// The start of the run.
+    pub(super) fn start(&self) -> Instant {
+        self.start
     }
 
     /// The tally of a metric over the peers of a group in the calls of a set. Ask once per peer, not once per value.

@@ -10,12 +10,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
-use super::{Absence, Event, EventKind, Record, Tallies};
+use super::{Absence, Event, EventKind, Record, Tallies, interval_length};
 
 /// What was not flushed for this long can be lost by a crash.
 const FLUSH: Duration = Duration::from_millis(250);
-/// How often tallies become events.
-const TALLY: Duration = Duration::from_secs(1);
 /// Events handled between two looks at the clock.
 const BATCH: usize = 1024;
 
@@ -101,7 +99,7 @@ impl<W: Write> State<W> {
                 self.take_all(tallies.drain());
                 break;
             }
-            if tallied.elapsed() >= TALLY {
+            if tallied.elapsed() >= interval_length(tallied - tallies.start()) {
                 tallied = Instant::now();
                 self.take_all(tallies.drain());
             }

@@ -22,6 +22,11 @@ impl Axis {
         Self { min: 0.0, max: if max > 0.0 { max } else { 1.0 }, log: false }
     }
 
+    /// Between two values above 0.
+    pub(super) fn between(min: f64, max: f64) -> Self {
+        Self { min, max: if max > min { max } else { min * 2.0 }, log: max / min >= LOG_FROM }
+    }
+
     fn around(values: &Distribution) -> Self {
         let (min, max) = (values.min().unwrap_or(0.0), values.max().unwrap_or(1.0));
         if values.unit() == Unit::Ratio {
@@ -42,6 +47,11 @@ impl Axis {
 
     /// Round values with their places in percent of the width.
     pub(super) fn ticks(self, unit: Unit) -> Vec<Tick> {
+        self.labelled_ticks(&|value| number::value(value, unit))
+    }
+
+    /// The same, labelled by the caller.
+    pub(super) fn labelled_ticks(self, label: &dyn Fn(f64) -> String) -> Vec<Tick> {
         let values: Vec<f64> = if self.log {
             let factors: &[f64] = if self.max / self.min < 1000.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
             let decades = self.min.log10().floor() as i32..=self.max.log10().floor() as i32;
@@ -62,7 +72,7 @@ impl Axis {
                 percent if percent > 94.0 => "end",
                 _ => "middle",
             };
-            Tick { percent, anchor, label: number::value(*value, unit) }
+            Tick { percent, anchor, label: label(*value) }
         };
         values.iter().map(tick).collect()
     }

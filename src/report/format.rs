@@ -1,7 +1,8 @@
 //! The formats of a report, and the files of a run directory.
 
 use super::terminal::Style;
-use super::{hlog, html, json, junit, markdown, openmetrics, terminal};
+use super::{capacity, hlog, html, json, junit, markdown, openmetrics, terminal};
+use crate::capacity::Capacity;
 use crate::gate::Judgement;
 use crate::record::Record;
 
@@ -41,6 +42,11 @@ pub enum RenderError {
     /// A histogram could not be written.
     #[error("a histogram cannot be written: {0}")]
     Hlog(String),
+    /// A search for the capacity has no such form; its runs do.
+    #[error(
+        "a search for the capacity has no such format: html, json, md, junit and terminal it has; its runs have the others"
+    )]
+    OfRunsOnly,
     /// The plan has no TOML form.
     #[error("the plan has no TOML form: {0}")]
     Plan(#[from] toml::ser::Error),
@@ -57,6 +63,26 @@ impl Format {
         (Self::Om, "metrics.om"),
         (Self::Hlog, "histograms.hlog"),
     ];
+
+    /// The formats that the directory of a search for the capacity holds, with the names of their files.
+    pub const CAPACITY_FILES: [(Self, &'static str); 4] = [
+        (Self::Json, Capacity::FILE),
+        (Self::Html, "report.html"),
+        (Self::Junit, "junit.xml"),
+        (Self::Md, "summary.md"),
+    ];
+
+    /// The report of a search for the capacity in this format.
+    pub fn render_capacity(self, found: &Capacity) -> Result<String, RenderError> {
+        match self {
+            Self::Html => capacity::html(found),
+            Self::Json => Ok(serde_json::to_string_pretty(found)? + "\n"),
+            Self::Md => Ok(capacity::markdown(found)),
+            Self::Junit => capacity::junit(found),
+            Self::Terminal => Ok(capacity::terminal(found, Style { colour: false, width: 100 })),
+            Self::Om | Self::Hlog | Self::Plan => Err(RenderError::OfRunsOnly),
+        }
+    }
 
     /// The report in this format.
     pub fn render(self, record: &Record, judgement: &Judgement) -> Result<String, RenderError> {

@@ -12,7 +12,8 @@ use super::timeline::{Instant, instants};
 use super::waterfall::{Panel, Waterfall, timeline, waterfall};
 use super::{RenderError, number, observed, phase_name};
 use crate::gate::{
-    CellOutcome, CellResult, GateVerdict, HealthCheck, Judgement, MatrixResult, Verdict, health_checks, matrix,
+    CellOutcome, CellResult, GateVerdict, Growth, HealthCheck, Judgement, MatrixResult, Verdict, growths,
+    health_checks, matrix,
 };
 use crate::net::oracle::Route;
 use crate::record::{
@@ -23,6 +24,8 @@ use crate::record::{
 const LISTED: usize = 100;
 /// Cells that are shown at once; the others unfold.
 const OPEN: usize = 5;
+/// Names of threads that are told.
+const THREADS: usize = 10;
 /// Ends of a cell's calls whose ways are told.
 const TRIED: usize = 4;
 
@@ -74,6 +77,8 @@ pub(super) fn render(record: &Record, judgement: &Judgement) -> Result<String, R
             .map(|(metric, reason, count)| (metric.name(), reason, count.peers, count.example.as_str()))
             .collect(),
         health: plan.map_or_else(Vec::new, |plan| health_checks(record, &plan.health)).iter().map(health_row).collect(),
+        growth: growths(record).iter().map(Growth::sentence).collect(),
+        threads: thread_rows(record),
         series: time_series(record),
         environment: record.run().into_iter().flat_map(|run| &run.environment).collect(),
         seed: plan.map_or_else(String::new, |plan| plan.seed.to_string()),
@@ -109,6 +114,8 @@ struct Page<'a> {
     paths: Vec<PathRow>,
     absences: Vec<(&'static str, &'a str, u64, &'a str)>,
     health: Vec<HealthRow>,
+    growth: Vec<String>,
+    threads: Vec<ThreadRow<'a>>,
     series: Vec<Series>,
     environment: Vec<(&'a String, &'a String)>,
     seed: String,
@@ -308,6 +315,40 @@ fn health_row(check: &HealthCheck) -> HealthRow {
     }
 }
 
+/// What the threads of one name used of the cores.
+struct ThreadRow<'a> {
+    name: &'a str,
+    threads: u32,
+    /// Mean over the run.
+    cores: String,
+    /// The greatest share of a core that one of them used over an interval.
+    busiest: String,
+}
+
+fn thread_rows(record: &Record) -> Vec<ThreadRow<'_>> {
+    let mut sums: BTreeMap<&str, (u32, f64, f64)> = BTreeMap::new();
+    let all: f64 = record.intervals().iter().map(|at| at.what.covers_us as f64).sum();
+    for at in record.intervals() {
+        for (name, load) in &at.what.threads {
+            let (threads, cores, busiest) = sums.entry(name).or_default();
+            *threads = load.threads.max(*threads);
+            *cores += load.cpu_cores * at.what.covers_us as f64 / all.max(1.0);
+            *busiest = load.busiest.max(*busiest);
+        }
+    }
+    let mut sums: Vec<_> = sums.into_iter().collect();
+    sums.sort_by(|(_, a), (_, b)| b.1.total_cmp(&a.1));
+    sums.into_iter()
+        .take(THREADS)
+        .map(|(name, (threads, cores, busiest))| ThreadRow {
+            name,
+            threads,
+            cores: number::digits(cores),
+            busiest: number::value(busiest, Unit::Ratio),
+        })
+        .collect()
+}
+
 /// Calls that took like paths.
 struct PathRow {
     set: String,
@@ -402,7 +443,7 @@ fn kind_name(kind: MediaKind) -> &'static str {
 }
 
 /// A command line that a POSIX shell reads back as it was.
-fn shell(arguments: &[String]) -> String {
+pub(super) fn shell(arguments: &[String]) -> String {
     let plain = |argument: &&String| {
         !argument.is_empty() && argument.chars().all(|c| c.is_ascii_alphanumeric() || "-_=+:,./@%".contains(c))
     };

@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use super::RenderError;
 use super::fallback::{Fallback, fallbacks};
-use crate::gate::{GateResult, Judgement, MatrixResult, Verdict};
+use crate::gate::{GateResult, Growth, Judgement, MatrixResult, Verdict};
 use crate::plan::{Engine, NetworkDriver, Role};
 use crate::record::{
-    At, CallCounts, Direction, Distribution, LabCheck, Mark, MediaReport, Metric, Outcome, Path, Phase, Record, Scope,
-    Selection, Skip, Unit, Warning,
+    At, CallCounts, Direction, Distribution, FailureCount, LabCheck, Mark, MediaReport, Metric, Outcome, Path, Phase,
+    Record, Scope, Selection, Skip, ThreadLoad, Unit, Warning,
 };
 
 /// The version of the schema. Adding a field is compatible and keeps it.
@@ -63,6 +63,8 @@ struct Report<'a> {
     calls: CallCounts,
     /// Failures in the order in which they were seen.
     failures: Vec<FailureEntry<'a>>,
+    /// Failures by phase and reason, the most frequent first.
+    failure_counts: Vec<FailureCountEntry<'a>>,
     /// Every gate, in the order of the scenario.
     gates: &'a [GateResult],
     /// What became of every pair of networks; absent without a matrix.
@@ -121,6 +123,16 @@ struct FailureEntry<'a> {
     call: &'a str,
     phase: Phase,
     reason: &'a str,
+}
+
+/// How often peers failed in one phase for one reason.
+#[derive(JsonSchema, Serialize)]
+struct FailureCountEntry<'a> {
+    phase: Phase,
+    reason: &'a str,
+    count: u64,
+    /// The peer that failed first.
+    example: &'a str,
 }
 
 /// A metric.
@@ -187,11 +199,14 @@ struct PeerEntry<'a> {
 /// Generator health.
 #[derive(JsonSchema, Serialize)]
 struct Generator<'a> {
-    /// How often it was looked at: about once per second.
+    /// How often it was looked at: about once per second, and less often the longer the run.
     intervals: u64,
     /// What was measured against the limits of `[health]`.
     limits: Vec<HealthEntry>,
-    /// The state of the run, second by second.
+    /// How memory, descriptors and tasks of the harness developed while the number of peers was steady; empty for a run of
+    /// less than about six minutes.
+    growth: Vec<GrowthEntry>,
+    /// The state of the run, interval by interval.
     series: Vec<IntervalEntry<'a>>,
 }
 
@@ -199,26 +214,56 @@ struct Generator<'a> {
 #[derive(JsonSchema, Serialize)]
 struct HealthEntry {
     name: &'static str,
-    /// How the seconds were brought together: `median`, `p99`, `mean` or `total`.
+    /// How the intervals were brought together: `median`, `p99`, `mean`, `most`, `total` or `trend`.
     statistic: &'static str,
-    /// Absent where the machine does not tell, or nothing was sent.
+    /// Absent where the machine does not tell, nothing was sent, or the run was too short for a trend.
     observed: Option<f64>,
     limit: f64,
     /// Whether the limit was kept.
     ok: bool,
 }
 
-/// One second of the run.
+/// How a resource of the harness developed.
+#[derive(JsonSchema, Serialize)]
+struct GrowthEntry {
+    /// The reading: `resident_bytes`, `open_files` or `tasks`.
+    reading: &'static str,
+    /// When the time that was looked at began, in milliseconds since the start of the run: after the warm-up.
+    from_ms: f64,
+    /// How long it is, in milliseconds.
+    over_ms: f64,
+    /// Fewest peers in that time.
+    fewest_peers: u32,
+    /// Most peers in that time.
+    most_peers: u32,
+    /// The level at its beginning.
+    level: f64,
+    /// The trend: how much was added per minute; negative if it shrank.
+    per_minute: f64,
+    /// How consistently it rose, between -1 and 1 (Kendall's tau).
+    tau: f64,
+    /// Whether that is growth, and not noise.
+    grows: bool,
+    /// The same in words.
+    finding: String,
+}
+
+/// One interval of the run.
 #[derive(JsonSchema, Serialize)]
 struct IntervalEntry<'a> {
-    /// Milliseconds since the start of the run.
+    /// Milliseconds since the start of the run, at the interval's end.
     at_ms: f64,
+    /// How long the interval is, in milliseconds.
+    covers_ms: f64,
     /// Peers by the phase that they are in.
     peers: &'a BTreeMap<Phase, u32>,
     send_bps: f64,
     recv_bps: f64,
     /// Readings by name; those that the machine does not provide are absent.
     health: &'a BTreeMap<String, f64>,
+    /// The busiest threads of the harness, by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threads: Option<&'a BTreeMap<String, ThreadLoad>>,
 }
 
 impl<'a> Report<'a> {
@@ -244,6 +289,16 @@ impl<'a> Report<'a> {
                 .collect(),
             calls: record.call_counts(),
             failures: failures(record),
+            failure_counts: record
+                .failure_counts()
+                .into_iter()
+                .map(|FailureCount { count, example: first }| FailureCountEntry {
+                    phase: first.phase,
+                    reason: &first.reason,
+                    count,
+                    example: &first.peer,
+                })
+                .collect(),
             gates: &judgement.gates,
             matrix: crate::gate::matrix(record),
             fallbacks: fallbacks(record),
@@ -355,17 +410,36 @@ fn generator(record: &Record) -> Generator<'_> {
                 ok: !check.passed_limit(),
             })
             .collect(),
+        growth: crate::gate::growths(record).iter().map(growth_entry).collect(),
         series: record
             .intervals()
             .iter()
             .map(|second| IntervalEntry {
                 at_ms: ms(second.at_us),
+                covers_ms: ms(second.what.covers_us),
                 peers: &second.what.peers,
                 send_bps: second.what.send_bps,
                 recv_bps: second.what.recv_bps,
                 health: &second.what.health,
+                threads: Some(&second.what.threads).filter(|threads| !threads.is_empty()),
             })
             .collect(),
+    }
+}
+
+fn growth_entry(growth: &Growth) -> GrowthEntry {
+    let (fewest_peers, most_peers) = growth.peers;
+    GrowthEntry {
+        reading: growth.resource.reading(),
+        from_ms: ms(growth.from_us),
+        over_ms: ms(growth.over_us),
+        fewest_peers,
+        most_peers,
+        level: growth.from,
+        per_minute: growth.per_minute,
+        tau: growth.tau,
+        grows: growth.is_growth(),
+        finding: growth.sentence(),
     }
 }
 

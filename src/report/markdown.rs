@@ -6,7 +6,7 @@ use super::fallback::Fallback;
 use super::number;
 use super::{fallback, matrix, phase_name};
 use crate::gate::{CellOutcome, GateVerdict, Judgement, Verdict};
-use crate::record::{Record, Selection, Unit, WaitFor};
+use crate::record::{FailureCount, Record, Selection, Unit, WaitFor};
 
 /// Failures that are listed; a step summary may hold 1 MiB.
 const FAILURES: usize = 50;
@@ -160,13 +160,26 @@ fn failures(out: &mut String, record: &Record) {
         return;
     }
     out.push_str("### Failures\n\n");
+    if record.failures().len() > FAILURES {
+        return failure_counts(out, record);
+    }
     for failure in record.failures().iter().take(FAILURES) {
         let failure = &failure.what;
         let (peer, call, reason) = (escape(&failure.peer), escape(&failure.call), escape(&failure.reason));
         let _ = writeln!(out, "- **{peer}** in call {call}, phase {}: {reason}", phase_name(failure.phase));
     }
-    if let Some(more) = record.failures().len().checked_sub(FAILURES).filter(|more| *more > 0) {
-        let _ = writeln!(out, "- … and {more} more in `report.json`");
+    out.push('\n');
+}
+
+/// Of many failures each phase and reason.
+fn failure_counts(out: &mut String, record: &Record) {
+    let counts = record.failure_counts();
+    for FailureCount { count, example } in counts.iter().take(FAILURES) {
+        let (phase, reason) = (phase_name(example.phase), escape(&example.reason));
+        let _ = writeln!(out, "- **{count}** in phase {phase}: {reason} (first **{}**)", escape(&example.peer));
+    }
+    if let Some(more) = counts.len().checked_sub(FAILURES).filter(|more| *more > 0) {
+        let _ = writeln!(out, "- … and {more} more reasons in `report.json`");
     }
     out.push('\n');
 }

@@ -1,6 +1,7 @@
 //! Reports: one file per format, each a pure function of a record and its judgement. A report never measures, and does no
 //! I/O; `docs/report.md` describes what each is for.
 
+mod capacity;
 mod charts;
 mod fallback;
 mod format;
@@ -21,9 +22,11 @@ mod terminal;
 mod timeline;
 mod waterfall;
 
+pub use capacity::{annotation as capacity_annotation, line as capacity_line, terminal as capacity_terminal};
 pub use format::{Format, RenderError};
 pub use github::render as github_annotations;
 pub use json::schema as json_schema;
+pub use number::duration;
 pub use progress::{Display, line as progress_line, resolve as resolve_display};
 pub use redact::command_line as redact_command_line;
 pub use terminal::{Style, render as terminal};

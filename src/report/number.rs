@@ -8,6 +8,7 @@ pub(super) fn value(value: f64, unit: Unit) -> String {
         Unit::Milliseconds if value >= 10_000.0 => format!("{} s", digits(value / 1e3)),
         Unit::Milliseconds => format!("{} ms", digits(value)),
         Unit::BitsPerSecond => rate(value),
+        Unit::PerSecond => format!("{}/s", digits(value)),
         Unit::Ratio => format!("{} %", digits(value * 100.0)),
     }
 }
@@ -37,7 +38,7 @@ pub(super) fn bytes(bytes: f64) -> String {
 }
 
 /// A duration in microseconds, as seconds or minutes.
-pub(super) fn duration(us: u64) -> String {
+pub fn duration(us: u64) -> String {
     let seconds = us as f64 / 1e6;
     if seconds < 120.0 {
         format!("{seconds:.1} s")

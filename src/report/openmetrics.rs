@@ -21,6 +21,7 @@ pub(super) fn render(record: &Record, judgement: &Judgement) -> String {
         ("attempted", counts.attempted),
         ("connected", counts.connected),
         ("failed", counts.failed),
+        ("dropped", counts.dropped),
     ] {
         let _ = writeln!(out, "harness_calls{{{label},state=\"{state}\"}} {count}");
     }
@@ -70,6 +71,7 @@ fn base_unit(metric: Metric) -> (String, &'static str, f64) {
     match metric.unit() {
         Unit::Milliseconds => (format!("harness_{}_seconds", without("_ms")), "seconds", 1e3),
         Unit::BitsPerSecond => (format!("harness_{}_bits_per_second", without("_bps")), "bits_per_second", 1.0),
+        Unit::PerSecond => (format!("harness_{stem}"), "per_second", 1.0),
         Unit::Ratio => (format!("harness_{}_ratio", without("_ratio")), "ratio", 1.0),
     }
 }

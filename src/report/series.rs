@@ -27,7 +27,7 @@ struct Plot {
     show: fn(f64) -> String,
 }
 
-const PLOTS: [Plot; 7] = [
+const PLOTS: [Plot; 9] = [
     Plot {
         title: "Rate of media",
         lines: &[("sent", |second| Some(second.send_bps)), ("received", |second| Some(second.recv_bps))],
@@ -62,8 +62,11 @@ const PLOTS: [Plot; 7] = [
         show: |value| number::value(value, Unit::Milliseconds),
     },
     Plot {
-        title: "Datagrams dropped by full buffers",
-        lines: &[("dropped", |second| health(second, reading::UDP_RECEIVE_BUFFER_ERRORS))],
+        title: "Datagrams that met a full buffer",
+        lines: &[
+            ("receive", |second| health(second, reading::UDP_RECEIVE_BUFFER_ERRORS)),
+            ("send", |second| health(second, reading::UDP_SEND_BUFFER_ERRORS)),
+        ],
         top: None,
         show: number::digits,
     },
@@ -72,6 +75,18 @@ const PLOTS: [Plot; 7] = [
         lines: &[("memory", |second| health(second, reading::RESIDENT_BYTES))],
         top: None,
         show: number::bytes,
+    },
+    Plot {
+        title: "Open descriptors",
+        lines: &[("descriptors", |second| health(second, reading::OPEN_FILES))],
+        top: None,
+        show: number::digits,
+    },
+    Plot {
+        title: "Tasks of the runtime",
+        lines: &[("tasks", |second| health(second, reading::TASKS))],
+        top: None,
+        show: number::digits,
     },
 ];
 

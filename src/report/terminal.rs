@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use super::fallback::{Fallback, fallbacks, summaries};
 use super::{matrix, number};
-use crate::gate::{CellOutcome, GateVerdict, Judgement, Verdict, health_checks};
+use crate::gate::{CellOutcome, GateVerdict, Judgement, Verdict, growths, health_checks};
 use crate::plan::Engine;
-use crate::record::{Record, Selection, Unit, WaitFor};
+use crate::record::{Failure, FailureCount, Record, Selection, Unit, WaitFor};
 
 /// How the text looks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -169,7 +169,11 @@ fn relays(text: &mut Text, fallbacks: &[Fallback<'_>]) {
     }
 }
 
+/// Each failure, or of many failures each phase and reason.
 fn failures(text: &mut Text, record: &Record) {
+    if record.failures().len() > FAILURES {
+        return failure_counts(text, record);
+    }
     for failure in record.failures().iter().take(FAILURES) {
         let failure = &failure.what;
         let phase = super::phase_name(failure.phase);
@@ -179,8 +183,18 @@ fn failures(text: &mut Text, record: &Record) {
             Colour::Red,
         );
     }
-    if let Some(more) = record.failures().len().checked_sub(FAILURES + 1) {
-        text.line(&format!("  … and {} in the report", number::count(more as u64 + 1, "more failure")));
+}
+
+fn failure_counts(text: &mut Text, record: &Record) {
+    let counts = record.failure_counts();
+    for FailureCount { count, example } in counts.iter().take(FAILURES) {
+        let Failure { peer, call, phase, reason } = example;
+        let failures = number::count(*count, "failure");
+        let phase = super::phase_name(*phase);
+        text.labelled("failed ", &format!("{failures} ({phase}): {reason}; first {peer} in call {call}"), Colour::Red);
+    }
+    if let Some(more) = counts.len().checked_sub(FAILURES + 1) {
+        text.line(&format!("  … and {} in the report", number::count(more as u64 + 1, "more reason")));
     }
 }
 
@@ -206,11 +220,14 @@ fn generator(text: &mut Text, record: &Record) {
     let healthy = !told.is_empty() && checks.iter().all(|check| !check.passed_limit());
     let summary = if told.is_empty() { "never measured".to_owned() } else { told.join(", ") };
     text.labelled("machine", &summary, if healthy { Colour::Dim } else { Colour::Red });
+    for growth in growths(record).iter().filter(|growth| growth.is_growth()) {
+        text.labelled("growth ", &growth.sentence(), Colour::Yellow);
+    }
 }
 
 fn verdict(text: &mut Text, record: &Record, judgement: &Judgement) {
     let counts = record.call_counts();
-    let engines: Vec<&str> = [Engine::Native, Engine::Chromium, Engine::Firefox, Engine::External]
+    let engines: Vec<&str> = [Engine::Native, Engine::Signaling, Engine::Chromium, Engine::Firefox, Engine::External]
         .into_iter()
         .filter(|engine| {
             record.calls().any(|(plan, call)| {
@@ -243,7 +260,7 @@ fn verdict(text: &mut Text, record: &Record, judgement: &Judgement) {
 }
 
 #[derive(Clone, Copy)]
-enum Colour {
+pub(super) enum Colour {
     None,
     Dim,
     Red,
@@ -251,19 +268,20 @@ enum Colour {
     Yellow,
 }
 
-struct Text {
-    out: String,
-    style: Style,
+/// Text that grows line by line.
+pub(super) struct Text {
+    pub(super) out: String,
+    pub(super) style: Style,
 }
 
 impl Text {
-    fn line(&mut self, line: &str) {
+    pub(super) fn line(&mut self, line: &str) {
         self.out.push_str(line.trim_end());
         self.out.push('\n');
     }
 
     /// The first row is the head, and the first column stands at the left.
-    fn table(&mut self, rows: &[Vec<String>]) {
+    pub(super) fn table(&mut self, rows: &[Vec<String>]) {
         let columns = rows.first().map_or(0, Vec::len);
         let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(width).collect();
@@ -276,12 +294,12 @@ impl Text {
         }
     }
 
-    fn coloured(&mut self, line: &str, colour: Colour) {
+    pub(super) fn coloured(&mut self, line: &str, colour: Colour) {
         let painted = self.paint(line, colour);
         self.line(&painted);
     }
 
-    fn labelled(&mut self, label: &str, message: &str, colour: Colour) {
+    pub(super) fn labelled(&mut self, label: &str, message: &str, colour: Colour) {
         let indent = label.chars().count() + 4;
         let lines = wrap(message, self.style.width.saturating_sub(indent).max(20));
         for (index, line) in lines.iter().enumerate() {
@@ -290,7 +308,7 @@ impl Text {
         }
     }
 
-    fn prose(&mut self, indent: &str, message: &str, colour: Colour) {
+    pub(super) fn prose(&mut self, indent: &str, message: &str, colour: Colour) {
         for line in wrap(message, self.style.width.saturating_sub(indent.len()).max(20)) {
             self.coloured(&format!("{indent}{line}"), colour);
         }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::network::Network;
 use super::phases;
+use super::rooms::Rooms;
 use super::traffic::Traffic;
 use crate::peer::network::PeerNetwork;
 use crate::peer::{Engines, Peer, PeerContext, Sent, Snapshot};
@@ -24,6 +25,7 @@ pub(super) struct Stage {
     pub(super) surroundings: Surroundings,
     pub(super) recorder: Recorder,
     pub(super) traffic: Traffic,
+    pub(super) rooms: Rooms,
     /// The instant from which the plan's start times count.
     pub(super) load_start: Instant,
     /// Ends every call gracefully.
@@ -45,13 +47,11 @@ impl Surroundings {
     }
 }
 
-/// Conducts one call. Returns when everything that it held is free again.
-pub(super) async fn conduct(stage: Arc<Stage>, call: Arc<CallPlan>) {
+/// Conducts the call with this index, whose time has come. Returns when everything that it held is free again.
+pub(super) async fn conduct(stage: Arc<Stage>, index: usize) {
+    let call = Arc::new(stage.plan.calls[index].clone());
+    let _in_call = stage.rooms.begin(&call);
     let intended = stage.load_start + Duration::from_micros(call.start_us);
-    tokio::select! {
-        () = sleep_until(intended.into()) => {}
-        () = stage.cancel.cancelled() => return,
-    }
     let late = intended.elapsed();
     stage.recorder.record(EventKind::Sample {
         metric: Metric::StartLatenessMs,
@@ -59,6 +59,10 @@ pub(super) async fn conduct(stage: Arc<Stage>, call: Arc<CallPlan>) {
         call: call.id.clone(),
         peer: None,
     });
+    if stage.plan.start_within_us.is_some_and(|most| late > Duration::from_micros(most)) {
+        let late_ms = late.as_secs_f64() * 1e3;
+        return stage.recorder.record(EventKind::Dropped { call: call.id.clone(), late_ms });
+    }
     let offerer = context(&stage, &call, Role::Offerer);
     let answerer = context(&stage, &call, Role::Answerer);
     let (offering, answering) = (offerer.recorder.clone(), answerer.recorder.clone());
@@ -226,9 +230,9 @@ fn record_phases(stage: &Stage, call: &CallPlan, offerer: &PeerRecorder, answere
 }
 
 fn context(stage: &Stage, call: &Arc<CallPlan>, role: Role) -> PeerContext {
-    let peer = match role {
-        Role::Offerer => &call.offerer,
-        Role::Answerer => &call.answerer,
+    let (peer, other) = match role {
+        Role::Offerer => (&call.offerer, &call.answerer),
+        Role::Answerer => (&call.answerer, &call.offerer),
     };
     let group = stage.plan.group(&peer.group).expect("`plan::check` refuses a call of a group that is not there");
     PeerContext {
@@ -237,6 +241,7 @@ fn context(stage: &Stage, call: &Arc<CallPlan>, role: Role) -> PeerContext {
         call: Arc::clone(call),
         role,
         network: stage.surroundings.of_peer(&peer.id),
+        seat: stage.rooms.seat(peer, other),
         recorder: stage.recorder.for_peer(&peer.id, &call.id),
     }
 }

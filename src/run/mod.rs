@@ -3,11 +3,15 @@
 //! A run is: a directory for the record, the event stream and its writer, the signaling server, the browsers, then every
 //! call of the plan at its intended time, and at the end all of that taken down again, whichever way the end comes.
 
+mod arrivals;
 mod call;
+mod capacity;
 mod environment;
 mod interrupt;
 mod network;
 mod phases;
+mod preflight;
+mod rooms;
 #[cfg(test)]
 mod testing;
 mod traffic;
@@ -18,28 +22,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::peer::Engines;
 use crate::peer::browser::{BrowserInfo, BrowserPool, Unavailable};
 use crate::peer::network::{IceServers, PeerHost, PeerNetwork};
-use crate::plan::{CallPlan, Plan};
+use crate::peer::{Engines, Shards};
+use crate::plan::Plan;
 use crate::record::{
-    EventKind, Health, Interval, Outcome, Record, Recorder, RunDirectory, RunStarted, Skip, Warning, WriteError, Writer,
+    EventKind, Health, Outcome, Record, Recorder, RunDirectory, RunStarted, Skip, Warning, WriteError, Writer,
 };
 use crate::signaling::{Endpoint, Identity, Limits, Server, ServerConfig};
+use arrivals::Schedule;
 use call::{Stage, Surroundings};
+pub use capacity::{Prober, find_capacity};
 pub use network::PeerPackets;
 use network::{Network, StartError};
+use rooms::Rooms;
 use traffic::Traffic;
 
-/// How long after the preparations the load starts, so that every call's task waits for its time and none is late.
+/// How long after the preparations the load starts, so that nothing that they left behind makes the first call late.
 const RUN_UP: Duration = Duration::from_millis(200);
-
-/// How long calls may take to hang up once the run is to end.
-const TEARDOWN: Duration = Duration::from_secs(20);
 
 /// Where the record goes, and who watches.
 pub struct Options {
@@ -77,8 +79,13 @@ pub enum RunError {
 
 /// Runs a plan. Whatever happens once the record exists is in the record.
 pub async fn run(plan: Plan, options: Options) -> Result<Finished, RunError> {
+    let directory = RunDirectory::create(&options.out, &plan.name, jiff::Timestamp::now())?;
+    run_in(plan, directory, options).await
+}
+
+/// The same, with the record in a directory that is there already, wherever `options.out` is.
+async fn run_in(plan: Plan, directory: RunDirectory, options: Options) -> Result<Finished, RunError> {
     let now = jiff::Timestamp::now();
-    let directory = RunDirectory::create(&options.out, &plan.name, now)?;
     let events = directory.create_events()?;
     let (recorder, stream) = Recorder::new();
     let writer = Writer::start(events, stream, recorder.tallies(), options.observe).map_err(RunError::Writer)?;
@@ -122,6 +129,9 @@ async fn perform(
     cancel: CancellationToken,
     announce: Box<dyn FnOnce(&Path, &Endpoint) + Send>,
 ) -> Result<Option<PeerPackets>, String> {
+    if let Err(preflight::Lack { reason, remedy }) = preflight::check(&plan) {
+        return nothing_started(StartError::Missing { reason, remedy }, &plan, recorder);
+    }
     let (server, endpoint) = signaling(&plan, directory).await?;
     announce(directory.path(), &endpoint);
     let mut health = Health::start();
@@ -147,7 +157,7 @@ async fn perform(
         }
     };
     recorder.record(EventKind::Environment(environment::browsers(prepared.values().flatten())));
-    let calls = admit(&plan, &prepared, recorder);
+    let schedule = Schedule::new(&plan, admit(&plan, &prepared, recorder));
     if let Some(network) = &mut surroundings.network {
         for check in network.check().await {
             recorder.record(EventKind::LabCheck(check));
@@ -160,23 +170,19 @@ async fn perform(
         }
     }
 
-    let traffic = Traffic::default();
     // What the preparations cost says nothing about the generator under load.
     health.read();
     let stage = Arc::new(Stage {
-        engines: Engines { send_lateness: health.send_lateness(), browsers },
+        engines: Engines { send_lateness: health.send_lateness(), browsers, shards: Shards::default() },
         surroundings,
         recorder: recorder.clone(),
-        traffic: traffic.clone(),
+        traffic: Traffic::default(),
+        rooms: Rooms::new(&plan),
         load_start: Instant::now() + RUN_UP,
         cancel: cancel.clone(),
         plan,
     });
-    let mut running = JoinSet::new();
-    for call in calls {
-        running.spawn(call::conduct(Arc::clone(&stage), call));
-    }
-    let broke = supervise(&mut running, &mut health, recorder, &traffic, &cancel).await;
+    let broke = arrivals::conduct(&stage, schedule, &mut health).await;
     stage.engines.browsers.close().await;
     // The last call has let go of it.
     let network = Arc::into_inner(stage).and_then(|stage| stage.surroundings.network);
@@ -187,7 +193,7 @@ async fn perform(
     broke.map_or(ended, Err)
 }
 
-/// What a run comes to whose networks, or programs in them, do not start.
+/// What a run comes to for which the machine lacks something, or whose networks or programs do not start.
 fn nothing_started(error: StartError, plan: &Plan, recorder: &Recorder) -> Result<Option<PeerPackets>, String> {
     match error {
         StartError::Broken(reason) => Err(reason),
@@ -222,58 +228,6 @@ async fn end_network(
     }
 }
 
-/// Waits for every call, recording the state of the run each second. Returns what broke, if anything did.
-async fn supervise(
-    running: &mut JoinSet<()>,
-    health: &mut Health,
-    recorder: &Recorder,
-    traffic: &Traffic,
-    cancel: &CancellationToken,
-) -> Option<String> {
-    let mut seconds = tokio::time::interval(Duration::from_secs(1));
-    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    seconds.tick().await;
-    let mut broke = None;
-    let mut teardown_ends = None;
-    loop {
-        let give_up = async {
-            match teardown_ends {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            ended = running.join_next() => match ended {
-                None => break,
-                Some(Ok(())) => {}
-                Some(Err(error)) => broke = Some(format!("a call's task broke: {error}")),
-            },
-            _ = seconds.tick() => interval(health, recorder, traffic),
-            () = cancel.cancelled(), if teardown_ends.is_none() => {
-                teardown_ends = Some(tokio::time::Instant::now() + TEARDOWN);
-            }
-            () = give_up => {
-                running.shutdown().await;
-                break;
-            }
-        }
-    }
-    interval(health, recorder, traffic);
-    broke
-}
-
-fn interval(health: &mut Health, recorder: &Recorder, traffic: &Traffic) {
-    let totals = traffic.totals();
-    let readings = health.read();
-    recorder.record(EventKind::Interval(Box::new(Interval {
-        peers: totals.peers,
-        send_bps: totals.send_bps,
-        recv_bps: totals.recv_bps,
-        health: readings.health,
-        health_histograms: readings.health_histograms,
-    })));
-}
-
 /// The server to use, started if it is the bundled one.
 async fn signaling(plan: &Plan, directory: &RunDirectory) -> Result<(Option<Server>, Endpoint), String> {
     let signaling = &plan.signaling;
@@ -295,20 +249,20 @@ async fn signaling(plan: &Plan, directory: &RunDirectory) -> Result<(Option<Serv
     Ok((Some(server), endpoint))
 }
 
-/// The calls that can be made; for the others, says what is missing.
+/// The indices of the calls that can be made; for the others, says what is missing.
 fn admit(
     plan: &Plan,
     prepared: &BTreeMap<String, Result<BrowserInfo, Unavailable>>,
     recorder: &Recorder,
-) -> Vec<Arc<CallPlan>> {
+) -> Vec<usize> {
     let missing: Vec<_> = prepared.iter().filter_map(|(group, result)| Some((group, result.as_ref().err()?))).collect();
     let mut left_out = vec![0; missing.len()];
     let mut calls = Vec::with_capacity(plan.calls.len());
-    for call in &plan.calls {
+    for (index, call) in plan.calls.iter().enumerate() {
         let ends = [&call.offerer.group, &call.answerer.group];
         match missing.iter().position(|(group, _)| ends.contains(group)) {
-            Some(index) => left_out[index] += 1,
-            None => calls.push(Arc::new(call.clone())),
+            Some(missing) => left_out[missing] += 1,
+            None => calls.push(index),
         }
     }
     for ((group, unavailable), calls) in missing.iter().zip(left_out) {

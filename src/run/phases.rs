@@ -53,7 +53,6 @@ pub(super) fn derive(plan: &Plan, call: &CallPlan, offerer: &Marks, answerer: &M
     for (metric, from, to) in [
         (Metric::OfferCreateMs, Mark::CreateOffer, Mark::OfferCreated),
         (Metric::ConnectionTimeMs, Mark::SetLocalOffer, Mark::Connected),
-        (Metric::SignalingExchangeMs, Mark::SetLocalOffer, Mark::AnswerReceived),
         (Metric::IceConnectMs, Mark::AnswerReceived, Mark::IceConnected),
         (Metric::IceNominationMs, Mark::AnswerReceived, Mark::IceNominated),
         (Metric::DtlsHandshakeMs, Mark::IceConnected, Mark::Connected),
@@ -61,6 +60,12 @@ pub(super) fn derive(plan: &Plan, call: &CallPlan, offerer: &Marks, answerer: &M
     ] {
         put(metric, Role::Offerer, offerer.between_ms(from, to));
     }
+    let offered = if engine_of(plan, call, Role::Offerer) == Some(Engine::Signaling) {
+        Mark::OfferSent
+    } else {
+        Mark::SetLocalOffer
+    };
+    put(Metric::SignalingExchangeMs, Role::Offerer, offerer.between_ms(offered, Mark::AnswerReceived));
     put(Metric::AnswerCreateMs, Role::Answerer, answerer.between_ms(Mark::CreateAnswer, Mark::AnswerCreated));
 
     let first = [offerer, answerer].into_iter().filter_map(|marks| marks.get(Mark::Intended)).min();
@@ -80,16 +85,27 @@ pub(super) fn derive(plan: &Plan, call: &CallPlan, offerer: &Marks, answerer: &M
     phases
 }
 
+fn engine_of(plan: &Plan, call: &CallPlan, role: Role) -> Option<Engine> {
+    let peer = match role {
+        Role::Offerer => &call.offerer,
+        Role::Answerer => &call.answerer,
+    };
+    plan.group(&peer.group).map(|group| group.engine)
+}
+
 fn why_absent(plan: &Plan, call: &CallPlan, role: Role, metric: Metric) -> &'static str {
     let (own, other) = match role {
         Role::Offerer => (&call.offerer, &call.answerer),
         Role::Answerer => (&call.answerer, &call.offerer),
     };
+    let shares_signaling = own.person.is_some();
     let (Some(own), Some(other)) = (plan.group(&own.group), plan.group(&other.group)) else {
         return "the peer's group is not in the plan";
     };
-    if own.engine == Engine::External {
-        return "an external peer reports nothing";
+    match own.engine {
+        Engine::External => return "an external peer reports nothing",
+        Engine::Signaling => return "a signaling peer makes no connection",
+        Engine::Native | Engine::Chromium | Engine::Firefox => {}
     }
     let media = plan.media_of(call);
     let receives = own.direction.receives() && other.direction.sends();
@@ -101,6 +117,9 @@ fn why_absent(plan: &Plan, call: &CallPlan, role: Role, metric: Metric) -> &'sta
             .any(|url| schemes.iter().any(|scheme| url.starts_with(scheme)))
     };
     match metric {
+        Metric::SignalingConnectMs if shares_signaling => {
+            "the person's signaling connection was opened before this call, or another call on it tells how"
+        }
         Metric::FirstSrflxMs if !has_server(&["stun:", "turn:", "turns:"]) => "no STUN server is configured",
         Metric::FirstRelayMs if !has_server(&["turn:", "turns:"]) => "no TURN server is configured",
         Metric::FirstSrflxMs => "no server-reflexive candidate was gathered",

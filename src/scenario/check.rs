@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::error::suggest;
-use super::format::{Data, GateRule, Media, Scenario, Signaling, Video};
+use super::format::{Data, GateRule, Media, Peers, Scenario, Signaling, TopologyKind, Video};
 use super::report::Report;
 use super::units::{Size, Time};
-use super::{matrix, network, topology};
+use super::{load, matrix, network, topology};
 use crate::gate::Expectation;
-use crate::plan::{Engine, VideoCodec};
+use crate::plan::{Engine, ROOMS, VideoCodec};
 use crate::turn::client::IceUrl;
 
 /// Checks a scenario of the right shape, and fills in the names, counts and calls that follow from the rest.
@@ -27,7 +27,8 @@ pub(super) fn check(scenario: &mut Scenario, base: &Path, report: &mut Report<'_
     matrix::complete(scenario, report);
     peers(scenario, report);
     network::check(scenario, report);
-    topology::complete(scenario, report);
+    let arrivals = load::check(scenario, report);
+    topology::complete(scenario, arrivals, report);
     times(scenario, report);
     gates(scenario, report);
 }
@@ -185,6 +186,11 @@ fn peers(scenario: &Scenario, report: &mut Report<'_>) {
                 }
             }
         }
+        signaling_peers(group, &path, report);
+        if group.engine() != Engine::Native && group.stack.is_some() {
+            let message = format!("`stack` is for simulated peers, and the engine here is `{}`", group.engine().name());
+            report.wrong(&format!("{path}.stack"), message, "remove it, or use engine = \"native\"");
+        }
         if group.engine() == Engine::External && group.optional {
             let help = "remove `optional`";
             report.wrong(&format!("{path}.optional"), "an external client cannot be missing on this machine", help);
@@ -205,9 +211,30 @@ fn peers(scenario: &Scenario, report: &mut Report<'_>) {
     }
 }
 
+/// What only signaling peers have, and what they cannot have.
+fn signaling_peers(group: &Peers, path: &str, report: &mut Report<'_>) {
+    if group.engine() != Engine::Signaling {
+        if group.message_interval.is_some() {
+            let message = format!(
+                "`message_interval` is for signaling peers, and the engine here is `{}`",
+                group.engine().name()
+            );
+            report.wrong(&format!("{path}.message_interval"), message, "remove it, or use engine = \"signaling\"");
+        }
+        return;
+    }
+    if let Some(interval) = group.message_interval {
+        let (shortest, longest) = (Time::from_millis(1), Time::from_millis(60_000));
+        bounds(report, &format!("{path}.message_interval"), interval, shortest, longest);
+    }
+    let direction = format!("{path}.direction");
+    if report.is_written(&direction) {
+        report.wrong(&direction, "a signaling peer carries no media that could have a direction", "remove it");
+    }
+}
+
 fn times(scenario: &Scenario, report: &mut Report<'_>) {
     let day = Time { us: 86_400_000_000 };
-    bounds(report, "load.hold", scenario.load.hold, Time::from_millis(100), day);
     let deadlines = &scenario.deadlines;
     for (key, value) in [
         ("start", deadlines.start),
@@ -220,9 +247,10 @@ fn times(scenario: &Scenario, report: &mut Report<'_>) {
 }
 
 fn gates(scenario: &Scenario, report: &mut Report<'_>) {
-    let groups: Vec<&str> = scenario.peers.iter().map(super::format::Peers::name).collect();
+    let groups: Vec<&str> = scenario.peers.iter().map(Peers::name).collect();
     let sets: Vec<String> = match &scenario.matrix {
         Some(matrix) => matrix.cells(scenario.ice.policy).into_iter().map(|cell| cell.name).collect(),
+        None if scenario.topology.kind == TopologyKind::Rooms => vec![ROOMS.to_owned()],
         None => scenario.topology.calls.iter().map(super::format::Calls::name).collect(),
     };
     for (index, GateRule { metric, scope, expect, .. }) in scenario.gate.iter().enumerate() {
@@ -242,7 +270,13 @@ fn gates(scenario: &Scenario, report: &mut Report<'_>) {
     }
 }
 
-fn bounds<T: PartialOrd + std::fmt::Display>(report: &mut Report<'_>, path: &str, value: T, least: T, most: T) {
+pub(super) fn bounds<T: PartialOrd + std::fmt::Display>(
+    report: &mut Report<'_>,
+    path: &str,
+    value: T,
+    least: T,
+    most: T,
+) {
     if value < least || value > most {
         let key = path.rsplit('.').next().unwrap_or(path);
         report.wrong(path, format!("`{key}` cannot be {value}"), format!("{least} to {most} is accepted"));

@@ -3,10 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::load::Load;
 use super::matrix::Matrix;
 use super::network::Network;
-use super::units::{Rate, Share, Size, Time};
-use crate::plan::{BrowserSource, Engine, IceTransportPolicy, MediaDirection};
+use super::units::{Share, Size, Time};
+use crate::plan::{BrowserSource, Engine, IceTransportPolicy, MediaDirection, NativeStack};
 use crate::record::Metric;
 
 /// A test: who calls whom, what flows, and what must hold.
@@ -34,6 +35,9 @@ pub struct Scenario {
     /// The networks between the peers. Without them they use those of this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// The simulated peers.
+    #[serde(default)]
+    pub native: Native,
     /// Groups of like peers. At least one, unless `matrix` says which there are.
     #[serde(default)]
     #[schemars(length(max = 100))]
@@ -53,8 +57,8 @@ pub struct Scenario {
     /// When the generator, not the service, may have made the numbers: past one of these the verdict is invalid.
     #[serde(default)]
     pub health: Health,
-    /// What must hold at the end. `setup_success_ratio` and `media_verified_ratio` are gated at `mean >= 100%` unless
-    /// a gate on them is given.
+    /// What must hold at the end. Gated at `mean >= 100%` unless a gate on them is given: `setup_success_ratio`; with
+    /// peers that can carry media `media_verified_ratio`; with signaling peers `signaling_delivery_ratio`.
     #[serde(default)]
     pub gate: Vec<GateRule>,
 }
@@ -175,6 +179,15 @@ pub enum Bulk {
     Unreliable,
 }
 
+/// The simulated peers.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Native {
+    /// What they run on: `async` or `dense`.
+    #[serde(default)]
+    pub stack: NativeStack,
+}
+
 /// A group of like peers.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -185,9 +198,12 @@ pub struct Peers {
     /// The kind of peer. Default: `native`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<Engine>,
-    /// How many peers, 1 to 10000. Default: as many as the calls need.
+    /// What the simulated peers of the group run on. Only with `native`. Default: `stack` of `[native]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 10_000))]
+    pub stack: Option<NativeStack>,
+    /// How many peers, 1 to 400000. Default: as many as the calls need.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 400_000))]
     pub count: Option<u32>,
     /// Whether the run may do without this group when its engine is missing on the machine. Otherwise the verdict of
     /// such a run is invalid.
@@ -217,16 +233,29 @@ pub struct Peers {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 50))]
     pub tabs_per_browser: Option<u32>,
+    /// Signaling peers only: time between two messages that a peer sends to the other end of its call through the
+    /// signaling server, 1ms to 1min. Default: 1s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_interval: Option<Time>,
 }
 
 /// Who calls whom.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Topology {
-    /// The shape. `pairs`: every peer takes part in one call between two.
+    /// The shape. `pairs`: every peer takes part in one call between two. `rooms`: everybody calls everybody else who is in
+    /// the same room (a full mesh).
     #[serde(default)]
     pub kind: TopologyKind,
-    /// Sets of like calls. Without any, the peers of a single group call each other in order (the first offers to the
+    /// Rooms only: how many people a room has room for, 2 to 50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 50))]
+    pub size: Option<u32>,
+    /// Rooms only: how many rooms there are, 1 to 10000. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub count: Option<u32>,
+    /// Pairs only: sets of like calls. Without any, the peers of a single group call each other in order (the first offers to the
     /// second), and of two groups the first calls the second.
     #[serde(default)]
     #[schemars(length(max = 1_000))]
@@ -240,6 +269,9 @@ pub enum TopologyKind {
     /// Every peer takes part in one call between two.
     #[default]
     Pairs,
+    /// Everybody calls everybody else who is in the same room: one signaling connection per person, one peer connection
+    /// per pair. Who comes later offers.
+    Rooms,
 }
 
 /// A set of like calls.
@@ -250,9 +282,9 @@ pub struct Calls {
     pub offerer: String,
     /// The group whose peers answer; may be the same.
     pub answerer: String,
-    /// How many calls, 1 to 10000.
+    /// How many calls, 1 to 200000. Not with a `[load]` that says itself how many arrive.
     #[serde(default = "one")]
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(range(min = 1, max = 200_000))]
     pub count: u32,
     /// Name of the set: letters, digits, `-` and `_`, at most 81. Default: `OFFERER-ANSWERER`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -268,17 +300,6 @@ pub struct Calls {
     /// What flows in these calls, in place of the whole of the scenario's `[media]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media: Option<Media>,
-}
-
-/// When calls start, and how long they last.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Load {
-    /// How many calls start per second, evenly spaced. Default: all at once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub arrivals: Option<Rate>,
-    /// How long media flows in a call, 100ms to 24h.
-    pub hold: Time,
 }
 
 /// How long each step of a call may take, 1ms to 24h.
@@ -299,7 +320,7 @@ pub struct DeadlineTable {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Health {
-    /// Median over the seconds of the run of the machine's busy share of CPU time, whoever used it.
+    /// Median over the run of the machine's busy share of CPU time, whoever used it.
     pub machine_cpu: Share,
     /// 99th percentile of how late timers of the harness fire.
     pub scheduling_lag_p99: Time,
@@ -307,8 +328,27 @@ pub struct Health {
     pub send_lateness_p99: Time,
     /// Share of CPU time that the hypervisor took away.
     pub steal: Share,
+    /// Share of time for which a control group's CPU quota stopped the harness.
+    pub throttled: Share,
     /// Datagrams dropped by full receive buffers.
     pub udp_receive_buffer_errors: u64,
+    /// Datagrams that found a full send buffer.
+    pub udp_send_buffer_errors: u64,
+    /// The greatest share of the limit of open file descriptors that the harness used.
+    pub open_files: Share,
+    /// The greatest share of the machine's memory, or of the control group's, that was in use, by whomever.
+    pub memory: Share,
+    /// Share by which the memory of the harness grew while the number of peers was steady; looked at in runs of six
+    /// minutes or more.
+    pub memory_growth: Share,
+    /// The same for its open file descriptors.
+    pub open_files_growth: Share,
+    /// The same for its tasks.
+    pub tasks_growth: Share,
+    /// 99th percentile of how late calls are started.
+    pub start_lateness_p99: Time,
+    /// Calls that could not be started within `load.start_within`, and were dropped.
+    pub arrivals_dropped: u64,
 }
 
 /// Something that must hold at the end of the run.
@@ -391,12 +431,6 @@ impl Default for Data {
     }
 }
 
-impl Default for Load {
-    fn default() -> Self {
-        Self { arrivals: None, hold: Time::from_millis(5_000) }
-    }
-}
-
 impl Default for DeadlineTable {
     fn default() -> Self {
         Self {
@@ -415,7 +449,16 @@ impl Default for Health {
             scheduling_lag_p99: Time::from_millis(30),
             send_lateness_p99: Time::from_millis(30),
             steal: Share { ppm: 100_000 },
+            throttled: Share { ppm: 50_000 },
             udp_receive_buffer_errors: 0,
+            udp_send_buffer_errors: 0,
+            open_files: Share { ppm: 950_000 },
+            memory: Share { ppm: 950_000 },
+            memory_growth: Share { ppm: 100_000 },
+            open_files_growth: Share { ppm: 100_000 },
+            tasks_growth: Share { ppm: 100_000 },
+            start_lateness_p99: Time::from_millis(250),
+            arrivals_dropped: 0,
         }
     }
 }

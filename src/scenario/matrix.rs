@@ -142,7 +142,10 @@ fn distinct<T: Ord>(report: &mut Report<'_>, path: &str, values: impl Iterator<I
 fn engines(matrix: &Matrix, driver: NetworkDriver, report: &mut Report<'_>) {
     for (index, pair) in matrix.engines.iter().enumerate() {
         let path = format!("matrix.engines.{index}");
-        if pair.contains(&Engine::External) {
+        if pair.contains(&Engine::Signaling) {
+            let message = "a signaling peer sends no packet that could cross the networks of a matrix";
+            report.wrong(&path, message, "use native, chromium or firefox");
+        } else if pair.contains(&Engine::External) {
             let message = "a client that somebody else starts cannot be put behind the networks of a matrix";
             report.wrong(&path, message, "use native, chromium or firefox");
         } else if let Some(browser) =

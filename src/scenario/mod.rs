@@ -9,11 +9,14 @@ mod check;
 mod error;
 mod explain;
 mod format;
+mod load;
 mod matrix;
 mod network;
 mod report;
+mod rooms;
 mod set;
 mod shape;
+mod size;
 mod source;
 mod topology;
 mod tree;
@@ -28,15 +31,17 @@ use toml::Value;
 pub use error::{ScenarioError, ScenarioErrors};
 pub use explain::Setting;
 pub use format::{
-    Audio, Bulk, Calls, Data, DeadlineTable, GateRule, Health, Ice, Load, Media, Peers, Scenario, Server, Signaling,
+    Audio, Bulk, Calls, Data, DeadlineTable, GateRule, Health, Ice, Media, Native, Peers, Scenario, Server, Signaling,
     Topology, TopologyKind, Video, Where,
 };
+pub use load::{Hold, HoldDistribution, HoldTable, Load, Spacing, Stage};
 pub use matrix::Matrix;
 pub use network::{
     Carrier, Credential, FirewallTable, Ipv6, LinkChange, LinkName, LinkTable, NamedOr, NatTable, Network, Program,
     Site, SiteKind, Turn,
 };
 pub use set::Overrides;
+pub use size::{FixedSize, Sizing};
 pub use source::{Place, Source};
 pub use units::{BitRate, Rate, Share, Size, Time, UnitError};
 
@@ -55,6 +60,8 @@ pub struct Loaded {
     pub plan: Plan,
     /// Every value of the scenario, given or defaulted, and where it comes from.
     pub settings: Vec<Setting>,
+    /// How its load can be changed, for a search of the capacity; or why it cannot.
+    pub sizing: Result<Sizing, FixedSize>,
 }
 
 /// Reads a scenario or plan file, and checks it against this machine's files and environment too.
@@ -108,7 +115,7 @@ fn load_within(
     let gate_place = |index: usize| tree.key_place(&format!("gate.{index}")).to_string();
     let digest = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
     let plan = plan::expand(&scenario, path, digest, &gate_place);
-    Ok(Loaded { plan, settings: explain::settings(&scenario, &tree) })
+    Ok(Loaded { plan, settings: explain::settings(&scenario, &tree), sizing: Sizing::of(&scenario, &tree) })
 }
 
 fn load_plan(tree: &Tree, surroundings: Surroundings<'_>) -> Result<Loaded, ScenarioErrors> {
@@ -116,7 +123,7 @@ fn load_plan(tree: &Tree, surroundings: Surroundings<'_>) -> Result<Loaded, Scen
     let mut report = Report::new(tree, surroundings);
     plan::check(&plan, &mut report);
     nothing_wrong(report.errors())?;
-    Ok(Loaded { settings: explain::settings(&plan, tree), plan })
+    Ok(Loaded { settings: explain::settings(&plan, tree), plan, sizing: Sizing::of_plan() })
 }
 
 /// The values as `T`, whose schema it is.

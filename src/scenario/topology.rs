@@ -4,28 +4,81 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::identifier;
 use super::error::suggest;
-use super::format::{Calls, Peers, Scenario};
+use super::format::{Calls, Peers, Scenario, TopologyKind};
 use super::report::Report;
+use super::rooms;
 use crate::plan::{Engine, room};
 
-/// More calls than one process can make; a larger number is a slip of the finger.
-pub(super) const MOST_CALLS: u64 = 20_000;
+/// The record keeps some kilobytes of each call until the end of the run, which bounds how many a run can have in all. How
+/// many may be up at a time is up to the machine.
+pub(super) const MOST_CALLS: u64 = 200_000;
 
 /// Afterwards every group has a name, an engine and a count, and every set of calls a name, unless errors were found.
-pub(super) fn complete(scenario: &mut Scenario, report: &mut Report<'_>) {
-    if scenario.topology.calls.is_empty() && scenario.matrix.is_none() {
-        scenario.topology.calls.extend(implied_calls(&scenario.peers, report));
-    }
-    let names_are_known = check_names(scenario, report);
-    if names_are_known && !scenario.topology.calls.is_empty() {
-        complete_counts(scenario, report);
-        check_engines(scenario, report);
+///
+/// `arrivals` is how many calls the load makes, if it says so itself.
+pub(super) fn complete(scenario: &mut Scenario, arrivals: Option<u64>, report: &mut Report<'_>) {
+    rooms::check_absent(scenario, report);
+    if scenario.topology.kind == TopologyKind::Rooms {
+        // What is wrong with the load is found already, and nothing can be said of rooms without it.
+        if arrivals.is_some() || !scenario.load.is_timed() {
+            rooms::complete(scenario, report);
+        }
+    } else {
+        complete_pairs(scenario, arrivals, report);
     }
     for group in &mut scenario.peers {
         (group.name, group.engine) = (Some(group.name().to_owned()), Some(group.engine()));
     }
     for calls in &mut scenario.topology.calls {
         calls.name = Some(calls.name());
+    }
+}
+
+fn complete_pairs(scenario: &mut Scenario, arrivals: Option<u64>, report: &mut Report<'_>) {
+    let uncounted = check_uncounted(scenario, report);
+    if scenario.topology.calls.is_empty() && scenario.matrix.is_none() {
+        scenario.topology.calls.extend(implied_calls(&scenario.peers, report));
+    }
+    if let Some(arrivals) = arrivals {
+        share(scenario, arrivals, report);
+    }
+    let names_are_known = check_names(scenario, report);
+    if names_are_known && uncounted && !scenario.topology.calls.is_empty() {
+        complete_counts(scenario, report);
+        check_engines(scenario, report);
+    }
+}
+
+/// With a load that says how many calls there are, nothing else may; returns whether that is so.
+fn check_uncounted(scenario: &Scenario, report: &mut Report<'_>) -> bool {
+    if !scenario.load.is_timed() || scenario.matrix.is_some() {
+        return true;
+    }
+    let sets = (0..scenario.topology.calls.len())
+        .flat_map(|index| ["count", "start"].map(|key| (key, format!("topology.calls.{index}.{key}"))));
+    let groups = (0..scenario.peers.len()).map(|index| ("count", format!("peers.{index}.count")));
+    let written: Vec<_> = sets.chain(groups).filter(|(_, path)| report.is_written(path)).collect();
+    for (key, path) in &written {
+        let message = match *key {
+            "count" => "how many there are follows from [load], whose calls arrive for a given time",
+            _ => "when calls start follows from [load], whose calls arrive for a given time",
+        };
+        let help = format!("remove `{key}`, or `duration` and the stages of [load]");
+        report.wrong(path, message, help);
+    }
+    written.is_empty()
+}
+
+/// The sets take turns with the calls that arrive.
+fn share(scenario: &mut Scenario, arrivals: u64, report: &mut Report<'_>) {
+    let sets = scenario.topology.calls.len() as u64;
+    if sets > arrivals {
+        let message = format!("only {arrivals} calls arrive, and there are {sets} sets of calls");
+        report.wrong("topology.calls", message, "raise the rate of arrivals or the duration of [load]");
+        return;
+    }
+    for (index, set) in (0..).zip(&mut scenario.topology.calls) {
+        set.count = u32::try_from((arrivals - index).div_ceil(sets)).unwrap_or(u32::MAX);
     }
 }
 
@@ -101,7 +154,7 @@ fn check_names(scenario: &Scenario, report: &mut Report<'_>) -> bool {
     }
     let total: u64 = scenario.topology.calls.iter().map(|calls| u64::from(calls.count)).sum();
     if total > MOST_CALLS {
-        let message = format!("{total} calls are more than one machine can make");
+        let message = format!("{total} calls are more than one run can keep a record of");
         report.wrong("topology.calls", message, format!("use at most {MOST_CALLS} in all"));
     }
     known
@@ -142,7 +195,13 @@ fn complete_counts(scenario: &mut Scenario, report: &mut Report<'_>) {
 fn check_engines(scenario: &Scenario, report: &mut Report<'_>) {
     let engine = |name: &str| scenario.peers.iter().find(|group| group.name() == name).map(Peers::engine);
     for (index, calls) in scenario.topology.calls.iter().enumerate() {
-        if [&calls.offerer, &calls.answerer].iter().all(|name| engine(name) == Some(Engine::External)) {
+        let ends = [engine(&calls.offerer), engine(&calls.answerer)];
+        if ends.contains(&Some(Engine::Signaling)) && ends[0] != ends[1] {
+            let help = "let signaling peers call each other, and peers with media each other";
+            let message = "a signaling peer makes no connection that a peer of another engine could take part in";
+            report.wrong(&format!("topology.calls.{index}"), message, help);
+        }
+        if ends == [Some(Engine::External); 2] {
             let help = "let a native peer or a browser be one end";
             let message = "nothing can be measured of a call between two external clients";
             report.wrong(&format!("topology.calls.{index}"), message, help);

@@ -38,7 +38,7 @@ pub struct Size {
     pub bytes: u64,
 }
 
-/// How often something happens: at least once a day, at most a million times per second.
+/// How often something happens: never, or at least once a day and at most a million times per second.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rate {
     /// Thousandths of an event per period.
@@ -88,8 +88,21 @@ impl Rate {
     const UNITS: &'static [(&'static str, u64)] =
         &[("/s", SECOND_US), ("/min", 60 * SECOND_US), ("/h", 3_600 * SECOND_US)];
 
-    /// When the event with this number (from 0) happens, in microseconds after the first.
+    /// Whether it never happens.
+    pub fn is_zero(self) -> bool {
+        self.milli_events == 0
+    }
+
+    /// Thousandths of an event per hour: a whole number, whatever the period.
+    pub(crate) fn milli_events_per_hour(self) -> u64 {
+        self.milli_events * (3_600 * SECOND_US / self.period_us)
+    }
+
+    /// When the event with this number (from 0) happens, in microseconds after the first; never, at a rate of zero.
     pub fn offset_us(self, number: u64) -> u64 {
+        if self.is_zero() {
+            return u64::MAX;
+        }
         let offset = u128::from(number) * u128::from(self.period_us) * 1_000 / u128::from(self.milli_events);
         u64::try_from(offset).unwrap_or(u64::MAX)
     }
@@ -142,7 +155,7 @@ impl FromStr for Rate {
             number.times(1_000).ok_or_else(|| fail::<Self>(text, "more than three decimals, or too large"))?;
         let rate = Self { milli_events, period_us };
         // Both bounds keep every offset of a run within an hour's arithmetic: no overflow, no call that never starts.
-        if milli_events == 0 || rate.offset_us(1) > DAY_US {
+        if milli_events > 0 && rate.offset_us(1) > DAY_US {
             return Err(fail::<Self>(text, "less than once a day"));
         }
         if milli_events / (period_us / SECOND_US) > 1_000_000_000 {
@@ -410,7 +423,8 @@ mod tests {
         assert!(time("99999999999999999999999s").is_err());
         assert!("0.3 B".parse::<Size>().is_err());
         assert!("101%".parse::<Share>().is_err());
-        assert!("0/s".parse::<Rate>().is_err());
+        assert!("0.01/h".parse::<Rate>().is_err());
+        assert!("0/s".parse::<Rate>().unwrap().is_zero());
         assert!("2000000/s".parse::<Rate>().is_err());
         assert!("0 bit/s".parse::<BitRate>().is_err());
         assert!("1 MB/s".parse::<BitRate>().is_err());
@@ -429,7 +443,7 @@ mod tests {
         fn what_is_shown_reads_back(us in 0..=DAY_US, bytes in 0..=1_u64 << 30, ppm in 0..=1_000_000_u32, milli in 1..1_000_000_u64) {
             let (time, size, share) = (Time { us }, Size { bytes }, Share { ppm });
             let bit_rate = BitRate { bps: milli };
-            let rate = Rate { milli_events: milli, period_us: SECOND_US };
+            let rate = Rate { milli_events: milli - 1, period_us: SECOND_US };
             prop_assert_eq!(time.to_string().parse(), Ok(time));
             prop_assert_eq!(size.to_string().parse(), Ok(size));
             prop_assert_eq!(share.to_string().parse(), Ok(share));

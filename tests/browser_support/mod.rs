@@ -34,9 +34,11 @@ pub fn plan(offerer: Engine, answerer: Engine, media: MediaPlan) -> Plan {
         engine,
         optional: false,
         direction: MediaDirection::SendRecv,
+        stack: None,
         browser: Some(BrowserPlan { tabs_per_browser: 4, ..BrowserPlan::default() }),
+        message_interval_us: None,
     };
-    let peer = |name: &str| PeerPlan { id: format!("{name}/0"), group: name.into(), site: None };
+    let peer = |name: &str| PeerPlan { id: format!("{name}/0"), group: name.into(), person: None, site: None };
     Plan {
         plan: Plan::VERSION,
         name: "browser-test".into(),
@@ -59,8 +61,11 @@ pub fn plan(offerer: Engine, answerer: Engine, media: MediaPlan) -> Plan {
             send_lateness_p99_ms: 1e6,
             steal_ratio: 1.0,
             udp_receive_buffer_errors: 0,
+            ..HealthLimits::default()
         },
         groups: vec![group("offerer", offerer), group("answerer", answerer)],
+        start_within_us: None,
+        members: Vec::new(),
         calls: vec![CallPlan {
             id: "call/0".into(),
             set: "call".into(),
@@ -134,6 +139,7 @@ pub async fn create(pool: &BrowserPool, plan: &Plan, endpoint: &Endpoint) -> Cal
             recorder: recorder.for_peer(&peer.id, &call.id),
             plan: plan.clone(),
             network: network.clone(),
+            seat: None,
             call,
             role,
         }

@@ -20,6 +20,9 @@ pub const NOISE_ALLOWED: [&str; 8] = [
     "health.steal=100%",
 ];
 
+/// What simulated peers run on in every run of the tests, `async` or `dense`, unless a test says it itself.
+const STACK: &str = "HARNESS_TEST_STACK";
+
 /// A directory for scenarios and records, removed at the end.
 pub struct Lab {
     pub dir: TempDir,
@@ -46,6 +49,14 @@ impl Lab {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
         command.args(arguments).env("CI", "true").env("NO_COLOR", "1");
+        if let Ok(stack) = std::env::var(STACK)
+            && let ["run", scenario, more @ ..] = arguments
+            // A plan says itself what its peers run on.
+            && !scenario.ends_with("plan.toml")
+            && !more.iter().any(|argument| argument.contains("stack="))
+        {
+            command.args(["--set", &format!("native.stack={stack}")]);
+        }
         command.env_remove("GITHUB_ACTIONS").env_remove("GITHUB_STEP_SUMMARY");
         command.current_dir(self.dir.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

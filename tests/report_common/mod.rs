@@ -120,6 +120,7 @@ impl Run {
             recv_bps: 11.9e6 + second as f64 * 1e5,
             health: health.map(|(name, value)| (name.to_owned(), value)).into(),
             health_histograms: [(reading::SCHEDULING_LAG_P99_MS.to_owned(), lag.encode())].into(),
+            ..Interval::default()
         };
         self.at(second * 1000, EventKind::Interval(Box::new(interval)));
     }
@@ -264,7 +265,9 @@ fn plan() -> Plan {
         engine,
         optional,
         direction: MediaDirection::SendRecv,
+        stack: None,
         browser: None,
+        message_interval_us: None,
     };
     let sets = [
         ("native-native", "native", "native", 12),
@@ -282,6 +285,7 @@ fn plan() -> Plan {
                     format!("{group}/{set}-{end}{index}")
                 },
                 group: group.into(),
+                person: None,
                 site: None,
             };
             calls.push(CallPlan {
@@ -324,12 +328,15 @@ fn plan() -> Plan {
             send_lateness_p99_ms: 20.0,
             steal_ratio: 0.1,
             udp_receive_buffer_errors: 0,
+            ..HealthLimits::default()
         },
         groups: vec![
             group("native", Engine::Native, false),
             group("chromium", Engine::Chromium, true),
             group("firefox", Engine::Firefox, true),
         ],
+        start_within_us: Some(2_000_000),
+        members: Vec::new(),
         calls,
         gates: vec![
             gate(Metric::SetupSuccessRatio, None, "mean >= 1", "default"),

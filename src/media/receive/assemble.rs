@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use super::reorder::Ordered;
 use crate::media::bitstream::{self, Vp8Header, nal};
 use crate::media::container::START_CODE;
@@ -56,7 +54,7 @@ impl Assembler {
     }
 
     /// Takes the next packet, and hands out the frames that it ends.
-    pub(super) fn push(&mut self, packet: &Ordered, mut emit: impl FnMut(Assembled<'_>)) {
+    pub(super) fn push(&mut self, packet: &Ordered<'_>, mut emit: impl FnMut(Assembled<'_>)) {
         if let Some(open) = self.open.as_mut().filter(|_| packet.after_gap) {
             // Its last packet carries a marker, and has not arrived.
             open.complete = false;
@@ -72,7 +70,7 @@ impl Assembler {
         if self.open.is_none() && !self.begin(packet) {
             return;
         }
-        let intact = self.append(&packet.payload);
+        let intact = self.append(packet.payload);
         if let Some(open) = &mut self.open {
             open.complete &= intact;
             open.at = open.at.max(packet.at);
@@ -90,8 +88,8 @@ impl Assembler {
         self.close(&mut emit);
     }
 
-    fn begin(&mut self, packet: &Ordered) -> bool {
-        let begins = self.begins_frame(&packet.payload);
+    fn begin(&mut self, packet: &Ordered<'_>) -> bool {
+        let begins = self.begins_frame(packet.payload);
         self.started |= begins;
         if !self.started {
             return false;
@@ -104,7 +102,7 @@ impl Assembler {
     }
 
     /// Adds a payload to the frame; `false` if it is malformed, or not in its place.
-    fn append(&mut self, payload: &Bytes) -> bool {
+    fn append(&mut self, payload: &[u8]) -> bool {
         match self.codec {
             VideoCodec::Vp8 => match vp8_payload(payload) {
                 Some((begins, data)) if !begins || self.content.is_empty() => {
@@ -238,7 +236,6 @@ mod tests {
     fn frames(codec: VideoCodec, packets: &[(&[u8], bool, bool)]) -> Vec<(bool, Vec<u8>)> {
         let (mut assembler, mut frames) = (Assembler::new(codec), Vec::new());
         for (timestamp, &(payload, marker, after_gap)) in packets.iter().enumerate() {
-            let payload = Bytes::copy_from_slice(payload);
             let packet = Ordered { timestamp: timestamp as u32 / 8, marker, payload, at: Instant::now(), after_gap };
             assembler.push(&packet, |frame| frames.push((frame.complete, frame.content.to_vec())));
         }

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use rtc::shared::marshal::MarshalSize;
-
-use super::sequence::{Arrival, Jitter, Rate, Sequence};
+use super::Incoming;
+use super::sequence::{Arrival, Jitter, Rate, Reception, Sequence};
 use crate::media::Packet;
 use crate::media::bitstream;
 use crate::media::fixture::{AudioFixture, Position};
@@ -89,24 +87,36 @@ impl AudioReceiver {
 
     /// Takes a packet that arrived at `now`.
     pub fn handle(&mut self, packet: &Packet, now: Instant) {
-        self.bytes += (packet.header.marshal_size() + packet.payload.len()) as u64;
+        self.take(&Incoming::from(packet), now);
+    }
+
+    /// As [`handle`](Self::handle), for a packet whose payload lies in somebody's buffer.
+    pub fn take(&mut self, packet: &Incoming<'_>, now: Instant) -> Arrival {
+        self.bytes += (packet.header_len + packet.payload.len()) as u64;
         self.first_packet.get_or_insert(now);
-        let number = match self.sequence.note(packet.header.sequence_number) {
-            Arrival::New(number) => number,
-            Arrival::Restarted(number) => {
-                self.anchor = None;
-                number
-            }
-            Arrival::Duplicate | Arrival::Suspect => return,
-        };
-        self.payload_bytes += packet.payload.len() as u64;
-        self.jitter.note(number, packet.header.timestamp, now);
-        if packet.payload.is_empty() {
-            return;
+        let arrival = self.sequence.note(packet.sequence_number);
+        if let Arrival::Restarted(_) = arrival {
+            self.anchor = None;
         }
-        let duration = bitstream::opus_duration(&packet.payload);
+        if let Arrival::New(number) | Arrival::Restarted(number) = arrival {
+            self.payload_bytes += packet.payload.len() as u64;
+            self.jitter.note(number, packet.timestamp, now);
+            if !packet.payload.is_empty() {
+                self.judge(number, packet.payload, now);
+            }
+        }
+        arrival
+    }
+
+    /// Sequence numbers, loss and jitter as they stand now.
+    pub fn reception(&self) -> Reception {
+        Reception::new(&self.sequence, &self.jitter)
+    }
+
+    fn judge(&mut self, number: u64, payload: &[u8], now: Instant) {
+        let duration = bitstream::opus_duration(payload);
         let verdict = match self.expected.clone() {
-            Some(fixture) => self.compare(&fixture, number, &packet.payload),
+            Some(fixture) => self.compare(&fixture, number, payload),
             None if duration.is_some() => Verdict::Intact,
             None => Verdict::Foreign,
         };
@@ -147,13 +157,13 @@ impl AudioReceiver {
     }
 
     /// Each packet's place in the fixture follows from its sequence number: neither loss nor reordering moves it.
-    fn compare(&mut self, fixture: &AudioFixture, number: u64, payload: &Bytes) -> Verdict {
+    fn compare(&mut self, fixture: &AudioFixture, number: u64, payload: &[u8]) -> Verdict {
         let packets = fixture.packets();
         let next = self.anchor.map(|(anchor, index)| {
             let distance = number as i64 - anchor as i64;
             (index as i64 + distance).rem_euclid(packets.len() as i64) as usize
         });
-        if next.is_some_and(|next| packets[next] == *payload) {
+        if next.is_some_and(|next| packets[next] == payload) {
             return Verdict::Intact;
         }
         let position = fixture.position(payload);
@@ -170,6 +180,8 @@ impl AudioReceiver {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::media::send::{AudioSender, RtpStream};
 

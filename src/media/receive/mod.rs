@@ -10,6 +10,38 @@ mod reorder;
 mod sequence;
 mod video;
 
+use rtc::shared::marshal::MarshalSize;
+
+use super::Packet;
+
 pub use audio::{AudioReceiver, AudioReport};
 pub(super) use sequence::Window;
+pub use sequence::{Arrival, Reception};
 pub use video::{VideoReceiver, VideoReport};
+
+/// A packet that arrived, as far as receivers look at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a> {
+    /// RFC 3550, section 5.1.
+    pub marker: bool,
+    /// RFC 3550, section 5.1.
+    pub sequence_number: u16,
+    /// RFC 3550, section 5.1.
+    pub timestamp: u32,
+    /// The length of the RTP header in bytes, with its CSRCs and extensions.
+    pub header_len: usize,
+    /// What follows the header, without padding.
+    pub payload: &'a [u8],
+}
+
+impl<'a> From<&'a Packet> for Incoming<'a> {
+    fn from(packet: &'a Packet) -> Self {
+        Self {
+            marker: packet.header.marker,
+            sequence_number: packet.header.sequence_number,
+            timestamp: packet.header.timestamp,
+            header_len: packet.header.marshal_size(),
+            payload: &packet.payload,
+        }
+    }
+}

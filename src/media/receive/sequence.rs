@@ -54,7 +54,7 @@ impl Window {
 
 /// What a packet's sequence number says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Arrival {
+pub enum Arrival {
     /// A packet that had not arrived before, with its extended sequence number.
     New(u64),
     /// As `New`, but the sender has begun a new sequence.
@@ -139,6 +139,31 @@ impl Sequence {
 
     fn expected(&self) -> u64 {
         self.expected_before + self.highest.map_or(0, |highest| highest - self.base + 1)
+    }
+}
+
+/// How a stream arrives: what a reception report says of it (RFC 3550, section 6.4.1).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reception {
+    /// The extended highest sequence number; `None` before the first packet. It grows by 2^16 and more when the sender
+    /// begins a new sequence.
+    pub highest: Option<u64>,
+    /// Packets expected.
+    pub expected: u64,
+    /// Packets received, each counted once.
+    pub received: u64,
+    /// Interarrival jitter in units of the RTP clock.
+    pub jitter: f64,
+}
+
+impl Reception {
+    pub(super) fn new(sequence: &Sequence, jitter: &Jitter) -> Self {
+        Self {
+            highest: sequence.highest,
+            expected: sequence.expected(),
+            received: sequence.received,
+            jitter: jitter.seconds * jitter.clock,
+        }
     }
 }
 

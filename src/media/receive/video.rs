@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rtc::shared::marshal::MarshalSize;
-
+use super::Incoming;
 use super::assemble::{self, Assembled, Assembler};
 use super::playout::Playout;
 use super::reorder::{Ordered, Reorder};
-use super::sequence::{Arrival, Jitter, Rate, Sequence};
+use super::sequence::{Arrival, Jitter, Rate, Reception, Sequence};
 use crate::media::Packet;
 use crate::media::fixture::{Position, VideoFixture};
 use crate::media::send::VIDEO_CLOCK;
@@ -93,27 +92,41 @@ impl VideoReceiver {
 
     /// Takes a packet that arrived at `now`.
     pub fn handle(&mut self, packet: &Packet, now: Instant) {
-        self.bytes += (packet.header.marshal_size() + packet.payload.len()) as u64;
+        self.take(&Incoming::from(packet), now);
+    }
+
+    /// As [`handle`](Self::handle), for a packet whose payload lies in somebody's buffer.
+    pub fn take(&mut self, packet: &Incoming<'_>, now: Instant) -> Arrival {
+        self.bytes += (packet.header_len + packet.payload.len()) as u64;
         if self.first_packet.is_none() {
             self.first_packet = Some(now);
             self.judge.playout.begin(now);
         }
-        let arrival = self.sequence.note(packet.header.sequence_number);
+        let arrival = self.sequence.note(packet.sequence_number);
         if let Arrival::New(number) | Arrival::Restarted(number) = arrival {
             self.payload_bytes += packet.payload.len() as u64;
-            self.jitter.note(number, packet.header.timestamp, now);
+            self.jitter.note(number, packet.timestamp, now);
             let (assembler, judge) = (&mut self.assembler, &mut self.judge);
-            let begins = assembler.begins_frame(&packet.payload);
-            let mut release = |packet: Ordered| assembler.push(&packet, |frame| judge.frame(&frame));
+            let begins = assembler.begins_frame(packet.payload);
+            let mut release = |packet: Ordered<'_>| assembler.push(&packet, |frame| judge.frame(&frame));
             if let Arrival::Restarted(number) = arrival {
                 self.reorder.restart(number, &mut release);
             }
             self.reorder.start_at(if begins { number } else { number - EARLIER });
-            let (timestamp, marker) = (packet.header.timestamp, packet.header.marker);
-            let ordered = Ordered { timestamp, marker, payload: packet.payload.clone(), at: now, after_gap: false };
-            self.reorder.insert(number, ordered, &mut release);
+            let &Incoming { timestamp, marker, payload, .. } = packet;
+            self.reorder.insert(
+                number,
+                Ordered { timestamp, marker, payload, at: now, after_gap: false },
+                &mut release,
+            );
         }
         self.expire(now);
+        arrival
+    }
+
+    /// Sequence numbers, loss and jitter as they stand now.
+    pub fn reception(&self) -> Reception {
+        Reception::new(&self.sequence, &self.jitter)
     }
 
     /// Whether the owner should send a PLI (RFC 4585) now: the picture cannot be decoded without a key frame. Asks again

@@ -29,7 +29,9 @@ const LEAVE_DEADLINE: Duration = Duration::from_secs(3);
 /// How long reading the statistics of a call that failed may take.
 const SEARCH_DEADLINE: Duration = Duration::from_secs(1);
 /// How long what is under way may take to arrive after the senders have stopped.
-const SETTLE_DEADLINE: Duration = Duration::from_secs(3);
+///
+/// A message that is lost twice is repeated for the second time after 3 s (RFC 9260, section 6.3.3).
+const SETTLE_DEADLINE: Duration = Duration::from_secs(4);
 
 /// One end of one call, in a tab.
 pub(super) struct BrowserPeer {
@@ -258,6 +260,7 @@ impl Peer for BrowserPeer {
             video_is_fixture: false,
             audio_packets: stats.rtp("outbound-rtp", "audio").and_then(|stat| stat["packetsSent"].as_u64()),
             data_messages: self.data.bulk.as_ref().and_then(|bulk| bulk.sent),
+            signaling_messages: None,
         };
         self.latest = stats;
         Ok(sent)

@@ -1,26 +1,30 @@
-//! A peer connection of the stack, set up the way every native peer needs it.
+//! The connection of a native peer, and what it begins with on every stack.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use rtc::crypto::{self, SignatureScheme};
+use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc::ice::mdns::MulticastDnsMode;
+use rtc::interceptor::Registry;
+use rtc::peer_connection::certificate::RTCCertificate;
 use rtc::peer_connection::configuration::interceptor_registry::register_default_interceptors;
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
-use rtc::peer_connection::transport::RTCDtlsRole;
+use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
+use rtc::peer_connection::configuration::{RTCConfiguration, RTCConfigurationBuilder, RTCIceTransportPolicy};
+use rtc::peer_connection::sdp::RTCSessionDescription;
+use rtc::peer_connection::transport::{RTCDtlsRole, RTCIceCandidateInit};
 use rtc::rtp_transceiver::rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind};
 use rtc::shared::error::{Error, Result};
-use webrtc::peer_connection::{
-    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCCertificate, RTCConfigurationBuilder,
-    RTCIceTransportPolicy, Registry, SettingEngineBuilder,
-};
+use rtc::statistics::report::RTCStatsReport;
 
-use super::first_media::FirstMedia;
+use super::dense::Bypassed;
+use super::dense::fast::path::{FeedbackShelf, Shelves};
 use super::interceptor::Watched;
 use super::key_frame::{KeyFrameRequests, KeyFrameWatch};
 use super::relays::Relays;
-use super::runtime::HarnessRuntime;
 use crate::peer::network::PeerHost;
 use crate::plan::{IceTransportPolicy, MediaPlan, VideoCodec};
 
@@ -35,71 +39,113 @@ const MAX_CHECKS: u16 = 70;
 /// the first pair that works.
 const RELAY_WAIT: Duration = Duration::from_millis(500);
 
-/// Unsent data-channel bytes after which `send` waits; the stack's default is no limit.
-const DATA_SEND_BUFFER: usize = 2 << 20;
+/// Unsent data-channel bytes after which sending waits; the stack's default is no limit.
+pub(super) const DATA_SEND_BUFFER: usize = 2 << 20;
 
-/// A new connection that listens on the addresses of its host and reports to `handler`.
-pub(super) async fn connect(
-    policy: IceTransportPolicy,
-    host: &PeerHost,
-    relays: &Arc<Relays>,
-    media: &MediaPlan,
-    runtime: HarnessRuntime,
-    handler: Arc<dyn PeerConnectionEventHandler>,
-    key_frames: KeyFrameRequests,
-) -> Result<Arc<dyn PeerConnection>> {
-    let mut media_engine = MediaEngine::default();
-    if let Some(video) = &media.video {
-        media_engine.register_codec(video_codec(video.codec), RtpCodecKind::Video)?;
-    }
-    if media.audio {
-        media_engine.register_codec(opus(), RtpCodecKind::Audio)?;
-    }
-    let registry = register_default_interceptors(Registry::new(), &mut media_engine)?
-        .with(KeyFrameWatch::SLOT, Watched::new(KeyFrameWatch(key_frames)));
-    let registry = match relays.is_empty() {
-        true => registry,
-        false => registry.with(FirstMedia::SLOT, Watched::new(FirstMedia::new(Arc::clone(relays)))),
-    };
+/// The connection of a native peer, whichever stack it runs on. Its events go to the peer's
+/// [`Events`](super::events::Events).
+#[async_trait]
+pub(super) trait Connection: Send + Sync {
+    async fn create_offer(&self) -> Result<RTCSessionDescription>;
+    async fn create_answer(&self) -> Result<RTCSessionDescription>;
+    /// Applies an own description, and begins to gather candidates.
+    async fn set_local_description(&self, description: RTCSessionDescription) -> Result<()>;
+    async fn set_remote_description(&self, description: RTCSessionDescription) -> Result<()>;
+    async fn add_ice_candidate(&self, candidate: RTCIceCandidateInit) -> Result<()>;
+    async fn stats(&self) -> Result<Statistics>;
+    /// Starts to send media: the connection is up. Once is enough.
+    ///
+    /// # Errors
+    ///
+    /// The other end does not accept a codec.
+    async fn start_media(&self) -> std::result::Result<(), String>;
+    /// Says good-bye and frees everything.
+    async fn close(&self) -> Result<()>;
+}
 
-    let addresses = match host {
-        PeerHost::Machine => host_addresses(),
-        host => host.addresses().iter().map(|address| SocketAddr::new(*address, 0)).collect(),
-    };
-    let settings = SettingEngineBuilder::new()
-        .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(MAX_CHECKS))
-        // The waits before a direct pair is accepted would be measured as if the network had caused them.
-        .with_host_acceptance_min_wait(Some(Duration::ZERO))
-        .with_srflx_acceptance_min_wait(Some(Duration::ZERO))
-        .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
-        .with_relay_acceptance_min_wait(Some(RELAY_WAIT))
-        // The stack initiates the SCTP association as DTLS client only, and ignores the `setup` of the offer; the
-        // offerer is made the client in every call (see `offer_to_be_dtls_client`).
-        .with_answering_dtls_role(RTCDtlsRole::Server)
-        // With mDNS each peer opens a multicast socket, and fails where there is no route for it.
-        .with_multicast_dns_mode(MulticastDnsMode::Disabled)
-        .with_include_loopback_candidate(addresses.iter().any(|address| address.ip().is_loopback()))
-        .build();
-    let configuration = RTCConfigurationBuilder::new()
-        .with_ice_servers(relays.servers())
-        .with_ice_transport_policy(match policy {
-            IceTransportPolicy::All => RTCIceTransportPolicy::All,
-            IceTransportPolicy::Relay => RTCIceTransportPolicy::Relay,
-        })
-        .with_certificates(vec![shared_certificate()?])
-        .build();
-    let connection = PeerConnectionBuilder::new()
-        .with_configuration(configuration)
-        .with_media_engine(media_engine)
-        .with_setting_engine(settings)
-        .with_interceptor_registry(registry)
-        .with_runtime(Arc::new(runtime))
-        .with_handler(handler)
-        .with_udp_addrs(addresses)
-        .with_data_channel_send_buffer_limit(DATA_SEND_BUFFER)
-        .build()
-        .await?;
-    Ok(Arc::new(connection))
+/// What a connection counts.
+pub(super) struct Statistics {
+    /// What went through the core.
+    pub(super) report: RTCStatsReport,
+    /// What went past it.
+    pub(super) bypassed: Option<Bypassed>,
+}
+
+/// What every native connection begins with.
+pub(super) struct Setup {
+    pub(super) media_engine: MediaEngine,
+    pub(super) registry: Registry,
+    pub(super) settings: SettingEngineBuilder,
+    pub(super) configuration: RTCConfiguration,
+    /// Where to listen.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// Present if media packets are to go past the core.
+    pub(super) bypass: Option<Shelves>,
+}
+
+impl Setup {
+    /// For a peer at `host` with this media, whose packets go past the core if `bypass`.
+    pub(super) fn new(
+        policy: IceTransportPolicy,
+        host: &PeerHost,
+        relays: &Relays,
+        media: &MediaPlan,
+        key_frames: KeyFrameRequests,
+        bypass: bool,
+    ) -> Result<Self> {
+        let mut media_engine = MediaEngine::default();
+        if let Some(video) = &media.video {
+            let mut codec = video_codec(video.codec);
+            if bypass {
+                codec.rtp_codec.rtcp_feedback.retain(|feedback| feedback.typ != "transport-cc");
+            }
+            media_engine.register_codec(codec, RtpCodecKind::Video)?;
+        }
+        if media.audio {
+            media_engine.register_codec(opus(), RtpCodecKind::Audio)?;
+        }
+        let bypass = bypass.then(Shelves::default);
+        let registry = match &bypass {
+            // The core's reports would be wrong, as it does not see the packets.
+            Some(shelves) => Registry::new().with(FeedbackShelf::SLOT, shelves.told.interceptor()),
+            None if media.video.is_some() || media.audio => {
+                register_default_interceptors(Registry::new(), &mut media_engine)?
+                    .with(KeyFrameWatch::SLOT, Watched::new(KeyFrameWatch(key_frames)))
+            }
+            // A call without RTP needs nothing that looks at RTP: it costs memory and timers of every peer.
+            None => Registry::new(),
+        };
+        let addresses = match host {
+            PeerHost::Machine => host_addresses(),
+            host => host.addresses().iter().map(|address| SocketAddr::new(*address, 0)).collect(),
+        };
+        let settings = SettingEngineBuilder::new()
+            .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(MAX_CHECKS))
+            // The waits before a direct pair is accepted would be measured as if the network had caused them.
+            .with_host_acceptance_min_wait(Some(Duration::ZERO))
+            .with_srflx_acceptance_min_wait(Some(Duration::ZERO))
+            .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
+            .with_relay_acceptance_min_wait(Some(RELAY_WAIT))
+            // The stack initiates the SCTP association as DTLS client only, and ignores the `setup` of the offer; the
+            // offerer is made the client in every call (see `offer_to_be_dtls_client`).
+            .with_answering_dtls_role(RTCDtlsRole::Server)
+            // With mDNS each peer opens a multicast socket, and fails where there is no route for it.
+            .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+            .with_include_loopback_candidate(addresses.iter().any(|address| address.ip().is_loopback()));
+        let settings = match &bypass {
+            Some(_) => settings.with_srtp_protection_profiles(vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm]),
+            None => settings,
+        };
+        let configuration = RTCConfigurationBuilder::new()
+            .with_ice_servers(relays.servers())
+            .with_ice_transport_policy(match policy {
+                IceTransportPolicy::All => RTCIceTransportPolicy::All,
+                IceTransportPolicy::Relay => RTCIceTransportPolicy::Relay,
+            })
+            .with_certificates(vec![shared_certificate()?])
+            .build();
+        Ok(Self { media_engine, registry, settings, configuration, addresses, bypass })
+    }
 }
 
 /// The offer as it is sent: with data channels, it asks for the DTLS client's role instead of leaving it open.
@@ -148,7 +194,7 @@ pub(super) fn opus() -> RTCRtpCodecParameters {
 }
 
 /// Where to listen: the IPv4 addresses of the machine's interfaces, or loopback where there is nothing else.
-fn host_addresses() -> Vec<SocketAddr> {
+pub(crate) fn host_addresses() -> Vec<SocketAddr> {
     let interfaces = rtc::shared::ifaces::ifaces().unwrap_or_default();
     let mut addresses: Vec<SocketAddr> = interfaces
         .iter()

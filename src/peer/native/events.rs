@@ -1,18 +1,9 @@
-//! From the stack's callbacks to marks, and to messages for the peer's own tasks.
-//!
-//! Callbacks run on the stack's driver: they only stamp and pass on.
+//! From a stack's events to marks, and to messages for the peer's own tasks.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
 use rtc::peer_connection::event::RTCPeerConnectionIceEvent;
+use rtc::peer_connection::state::{RTCIceConnectionState, RTCIceGatheringState, RTCPeerConnectionState};
 use rtc::peer_connection::transport::RTCIceCandidateType;
 use tokio::sync::mpsc;
-use webrtc::data_channel::DataChannel;
-use webrtc::media_stream::track_remote::TrackRemote;
-use webrtc::peer_connection::{
-    PeerConnectionEventHandler, RTCIceConnectionState, RTCIceGatheringState, RTCPeerConnectionState,
-};
 
 use crate::record::{Mark, PeerRecorder};
 use crate::signaling::protocol::IceCandidate;
@@ -25,34 +16,23 @@ pub(super) enum StackEvent {
     IceConnected,
     /// `connectionState` changed.
     State(RTCPeerConnectionState),
-    /// The other end opened a data channel.
-    DataChannel(Arc<dyn DataChannel>),
-    /// The other end sends a track.
-    Track(Arc<dyn TrackRemote>),
 }
 
 /// Stamps what happens and passes it on.
-pub(super) struct Handler {
+#[derive(Clone)]
+pub(super) struct Events {
     recorder: PeerRecorder,
     events: mpsc::UnboundedSender<StackEvent>,
 }
 
-impl Handler {
-    /// A handler, and the end at which the peer receives.
-    pub(super) fn new(recorder: PeerRecorder) -> (Arc<Self>, mpsc::UnboundedReceiver<StackEvent>) {
+impl Events {
+    /// The end at which the stack reports, and the end at which the peer receives.
+    pub(super) fn new(recorder: PeerRecorder) -> (Self, mpsc::UnboundedReceiver<StackEvent>) {
         let (events, receiver) = mpsc::unbounded_channel();
-        (Arc::new(Self { recorder, events }), receiver)
+        (Self { recorder, events }, receiver)
     }
 
-    fn pass_on(&self, event: StackEvent) {
-        // The peer may have left already.
-        let _ = self.events.send(event);
-    }
-}
-
-#[async_trait]
-impl PeerConnectionEventHandler for Handler {
-    async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
+    pub(super) fn candidate(&self, event: &RTCPeerConnectionIceEvent) {
         let mark = match event.candidate.typ {
             RTCIceCandidateType::Host => Some(Mark::FirstHost),
             RTCIceCandidateType::Srflx => Some(Mark::FirstSrflx),
@@ -72,7 +52,7 @@ impl PeerConnectionEventHandler for Handler {
         }
     }
 
-    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+    pub(super) fn gathering(&self, state: RTCIceGatheringState) {
         match state {
             RTCIceGatheringState::Gathering => self.recorder.mark(Mark::GatheringStarted),
             RTCIceGatheringState::Complete => {
@@ -83,7 +63,7 @@ impl PeerConnectionEventHandler for Handler {
         }
     }
 
-    async fn on_ice_connection_state_change(&self, state: RTCIceConnectionState) {
+    pub(super) fn ice(&self, state: RTCIceConnectionState) {
         match state {
             RTCIceConnectionState::Checking => self.recorder.mark(Mark::IceChecking),
             RTCIceConnectionState::Connected => self.pass_on(StackEvent::IceConnected),
@@ -91,7 +71,7 @@ impl PeerConnectionEventHandler for Handler {
         }
     }
 
-    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+    pub(super) fn connection(&self, state: RTCPeerConnectionState) {
         if state == RTCPeerConnectionState::Connected {
             // The stack has no event of its own for DTLS; it is connected when both transports are (W3C webrtc, 4.3.3),
             // and DTLS is the later of them.
@@ -101,11 +81,8 @@ impl PeerConnectionEventHandler for Handler {
         self.pass_on(StackEvent::State(state));
     }
 
-    async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
-        self.pass_on(StackEvent::DataChannel(channel));
-    }
-
-    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
-        self.pass_on(StackEvent::Track(track));
+    fn pass_on(&self, event: StackEvent) {
+        // The peer may have left already.
+        let _ = self.events.send(event);
     }
 }

@@ -1,138 +1,124 @@
-//! The media of a native peer: tracks and channels, the tasks that send on schedule, and the receivers that verify.
+//! The media of a native peer, whichever stack carries it: tracks and channels, what was sent, and the receivers that
+//! verify.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
-use rtc::shared::error::{Error, Result};
+use rtc::rtp::Packet;
+use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodecParameters, RtpCodecKind};
 use tokio_util::sync::CancellationToken;
-use webrtc::data_channel::DataChannel;
-use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
-use webrtc::peer_connection::PeerConnection;
 
 use super::connection::{opus, video_codec};
-use super::data::DataTasks;
+use super::data::DataTraffic;
 use super::key_frame::KeyFrameRequests;
+use super::source::{SentCounters, Source};
 use super::state::Tracker;
-use super::tracks::{LocalTrack, SendTask, SentCounters, Source, add};
 use crate::media::fixture::{AudioFixture, VideoFixture};
-use crate::media::receive::{AudioReceiver, VideoReceiver};
+use crate::media::receive::{Arrival, AudioReceiver, Incoming, Reception, VideoReceiver};
 use crate::peer::{PeerContext, Sent, Snapshot};
-use crate::plan::{MediaPlan, Role, VideoCodec};
+use crate::plan::{MediaDirection, MediaPlan, Role, VideoCodec};
 use crate::record::{Lateness, Mark, MediaKind, MediaReport, Metric};
 
 /// How long after the last arrival nothing more is expected once the other end has stopped sending.
 const DRAIN: Duration = Duration::from_secs(1);
+/// The same for what a data channel repeats until it has arrived: the first repetition comes after 1 s (RTO.Min), the next
+/// 2 s later (RFC 9260, sections 6.3.3 and 16), and then it has to come back.
+const DRAIN_RELIABLE: Duration = Duration::from_secs(4);
 
-/// The media of one native peer.
-pub(super) struct MediaTasks {
+/// The media of one native peer: what it is to send, and what has come of it in both directions.
+///
+/// A stack moves the packets and messages; everything else about them is here.
+pub(super) struct Media {
     context: PeerContext,
     tracker: Tracker,
-    tracks: Vec<LocalTrack>,
-    received: Arc<Received>,
-    data: DataTasks,
-    sent: Arc<SentCounters>,
-    key_frames: KeyFrameRequests,
-    send_lateness: Lateness,
+    received: Received,
+    pub(super) data: Arc<DataTraffic>,
+    /// Counted by the stack.
+    pub(super) sent: SentCounters,
+    pub(super) key_frames: KeyFrameRequests,
+    pub(super) send_lateness: Lateness,
+    /// The tracks that the peer has.
+    tracks: Vec<TrackPlan>,
     /// Cancelled when sending is to stop.
     stop: CancellationToken,
     /// Cancelled when everything is to end.
     end: CancellationToken,
-    started: AtomicBool,
+}
+
+/// A track as it is planned.
+#[derive(Clone)]
+pub(super) struct TrackPlan {
+    pub(super) kind: RtpCodecKind,
+    pub(super) codec: RTCRtpCodecParameters,
+    /// What is sent; `None` if the track only receives.
+    pub(super) source: Option<Source>,
+    pub(super) ssrc: u32,
+    /// What the content of its packets beyond the fixture derives from.
+    pub(super) seed: u64,
 }
 
 #[derive(Default)]
 struct Received {
     video: Mutex<Option<VideoReceiver>>,
     audio: Mutex<Option<AudioReceiver>>,
+    audio_arrived: AtomicBool,
     bytes: AtomicU64,
     last: Mutex<Option<Instant>>,
     /// When the first track came.
     since: Mutex<Option<Instant>>,
 }
 
-impl MediaTasks {
-    /// Adds tracks and channels to a fresh connection, before any description is made.
-    pub(super) async fn prepare(
-        context: &PeerContext,
-        connection: &Arc<dyn PeerConnection>,
-        tracker: Tracker,
-        key_frames: KeyFrameRequests,
-        send_lateness: Lateness,
-    ) -> Result<Self> {
-        let media = context.plan.media_of(&context.call);
-        let direction = context.group.direction;
-        let mut tracks = Vec::new();
-        if let Some(video) = &media.video {
-            let source = if direction.sends() {
-                let fixture =
-                    VideoFixture::load(video.codec, video.fixtures.as_deref().map(Path::new)).map_err(other)?;
-                Some(Source::Video(fixture, video.frame_rate))
-            } else {
-                None
-            };
-            tracks.extend(add(connection, video_codec(video.codec), RtpCodecKind::Video, direction, source).await?);
-        }
-        if media.audio {
-            let source =
-                if direction.sends() { Some(Source::Audio(AudioFixture::load(None).map_err(other)?)) } else { None };
-            tracks.extend(add(connection, opus(), RtpCodecKind::Audio, direction, source).await?);
-        }
+impl Media {
+    /// The media that the plan gives a peer.
+    ///
+    /// # Errors
+    ///
+    /// A fixture that cannot be read.
+    pub(super) fn new(context: &PeerContext, tracker: Tracker, send_lateness: Lateness) -> Result<Self, String> {
+        let tracks = tracks(context)?;
         let end = CancellationToken::new();
         let stop = end.child_token();
-        let data = DataTasks::new(context.clone(), tracker.clone(), stop.clone(), end.clone());
-        if context.role == Role::Offerer && media.data.is_some() {
-            data.open(connection).await?;
-        }
+        let data = Arc::new(DataTraffic::new(context.clone(), tracker.clone(), stop.clone()));
         Ok(Self {
             context: context.clone(),
             tracker,
             tracks,
-            received: Arc::default(),
+            received: Received::default(),
             data,
-            sent: Arc::default(),
-            key_frames,
+            sent: SentCounters::default(),
+            key_frames: KeyFrameRequests::default(),
             send_lateness,
             stop,
             end,
-            started: AtomicBool::new(false),
         })
     }
 
-    /// Starts to send, once the connection is up.
-    pub(super) async fn start(&self) -> std::result::Result<(), String> {
-        if self.started.swap(true, Ordering::Relaxed) {
-            return Ok(());
-        }
-        for track in &self.tracks {
-            let parameters = track.sender.get_parameters().await.map_err(|error| error.to_string())?;
-            let Some(codec) = parameters.rtp_parameters.codecs.first() else {
-                return Err(format!("the other end does not accept {}", track.source.mime_type()));
-            };
-            let task = SendTask {
-                track: Arc::clone(&track.track),
-                source: track.source.clone(),
-                ssrc: track.ssrc,
-                payload_type: codec.payload_type,
-                seed: seed(&self.context, track.source.mime_type()),
-                sent: Arc::clone(&self.sent),
-                key_frames: self.key_frames.clone(),
-                send_lateness: self.send_lateness.clone(),
-                stop: self.stop.clone(),
-            };
-            tokio::spawn(task.run());
-        }
-        Ok(())
+    /// The tracks that the peer is to have.
+    pub(super) fn tracks(&self) -> &[TrackPlan] {
+        &self.tracks
     }
 
-    /// Takes a track of the other end and verifies what arrives on it.
-    pub(super) async fn accept_track(&self, track: Arc<dyn TrackRemote>) {
-        let media = self.media();
-        let kind = track.kind().await;
+    /// In which direction its tracks go.
+    pub(super) fn direction(&self) -> MediaDirection {
+        self.context.group.direction
+    }
+
+    /// Cancelled when sending is to stop.
+    pub(super) fn stopping(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Cancelled when everything is to end.
+    pub(super) fn ending(&self) -> &CancellationToken {
+        &self.end
+    }
+
+    /// A track of the other end begins. False if it is not one of the call's.
+    pub(super) fn track_begins(&self, kind: RtpCodecKind) -> bool {
         let now = Instant::now();
-        match (kind, &media.video) {
+        match (kind, &self.media().video) {
             (RtpCodecKind::Video, Some(video)) => {
                 // What a native peer sends is known frame by frame; what a browser encodes is not.
                 let expected = if self.other_is_native() {
@@ -146,22 +132,53 @@ impl MediaTasks {
                 let expected = if self.other_is_native() { AudioFixture::load(None).ok() } else { None };
                 *lock(&self.received.audio) = Some(AudioReceiver::new(expected));
             }
-            _ => return,
+            _ => return false,
         }
         *lock(&self.received.last) = Some(now);
         lock(&self.received.since).get_or_insert(now);
-        let (received, tracker, end) = (Arc::clone(&self.received), self.tracker.clone(), self.end.clone());
-        tokio::spawn(async move {
-            tokio::select! {
-                () = read(&track, kind, &received, &tracker) => {}
-                () = end.cancelled() => {}
-            }
-        });
+        true
     }
 
-    /// Takes a data channel of the other end.
-    pub(super) async fn accept_channel(&self, channel: Arc<dyn DataChannel>) {
-        self.data.accept(channel).await;
+    /// Takes a packet of a track of the other end. True if a key frame is to be asked for.
+    pub(super) fn received(&self, kind: RtpCodecKind, packet: &Packet, now: Instant) -> bool {
+        self.take(kind, &Incoming::from(packet), now);
+        self.needs_key_frame(kind, now)
+    }
+
+    /// Takes a packet of a track of the other end; `None` if no track of this kind has begun.
+    pub(super) fn take(&self, kind: RtpCodecKind, packet: &Incoming<'_>, now: Instant) -> Option<Arrival> {
+        self.received.bytes.fetch_add(packet.payload.len() as u64 + 12, Ordering::Relaxed);
+        *lock(&self.received.last) = Some(now);
+        if kind == RtpCodecKind::Video {
+            let mut video = lock(&self.received.video);
+            let receiver = video.as_mut()?;
+            let before = receiver.first_frame().is_some();
+            let arrival = receiver.take(packet, now);
+            if receiver.first_frame().is_some() && !before {
+                self.tracker.recorder().mark_at(now, Mark::FirstFrame);
+                self.tracker.arrived(|arrived| arrived.video = true);
+            }
+            return Some(arrival);
+        }
+        let arrival = lock(&self.received.audio).as_mut().map(|receiver| receiver.take(packet, now));
+        if !self.received.audio_arrived.swap(true, Ordering::Relaxed) {
+            self.tracker.arrived(|arrived| arrived.audio = true);
+        }
+        arrival
+    }
+
+    /// Whether a key frame is to be asked for now.
+    pub(super) fn needs_key_frame(&self, kind: RtpCodecKind, now: Instant) -> bool {
+        kind == RtpCodecKind::Video
+            && lock(&self.received.video).as_mut().is_some_and(|receiver| receiver.needs_key_frame(now))
+    }
+
+    /// How a track of the other end arrives; `None` if none of this kind has begun.
+    pub(super) fn reception(&self, kind: RtpCodecKind) -> Option<Reception> {
+        match kind {
+            RtpCodecKind::Video => lock(&self.received.video).as_ref().map(VideoReceiver::reception),
+            _ => lock(&self.received.audio).as_ref().map(AudioReceiver::reception),
+        }
     }
 
     /// The counters so far.
@@ -169,7 +186,11 @@ impl MediaTasks {
         let expected = self.tracker.expected();
         let receives = expected.video || expected.audio;
         Snapshot {
-            bytes_sent: (!self.tracks.is_empty()).then(|| self.sent.bytes.load(Ordering::Relaxed)),
+            bytes_sent: self
+                .tracks
+                .iter()
+                .any(|track| track.source.is_some())
+                .then(|| self.sent.bytes.load(Ordering::Relaxed)),
             bytes_received: receives.then(|| self.received.bytes.load(Ordering::Relaxed)),
             data_bytes_received: expected.data().then(|| self.data.bytes_received()),
         }
@@ -195,8 +216,8 @@ impl MediaTasks {
         let sends = self.context.group.direction.sends();
         let video = media.video.as_ref().filter(|_| sends);
         let fixture = self.tracks.iter().find_map(|track| match &track.source {
-            Source::Video(fixture, _) => Some(fixture),
-            Source::Audio(_) => None,
+            Some(Source::Video(fixture, _)) => Some(fixture),
+            _ => None,
         });
         Sent {
             video_frames: video.map(|_| self.sent.video_frames.load(Ordering::Relaxed)),
@@ -205,6 +226,7 @@ impl MediaTasks {
             video_is_fixture: fixture.is_some(),
             audio_packets: (sends && media.audio).then(|| self.sent.audio_packets.load(Ordering::Relaxed)),
             data_messages: self.data.bulk_messages_sent(),
+            signaling_messages: None,
         }
     }
 
@@ -220,10 +242,11 @@ impl MediaTasks {
             });
             let last = lock(&self.received.last).unwrap_or(start).max(self.data.last_arrival().unwrap_or(start));
             let quiet = if sent.is_some() { last.elapsed() } else { start.elapsed() };
-            if (arrived && self.data.is_drained(sent)) || quiet >= DRAIN {
+            let limit = if self.data.awaits_repetition(sent) { DRAIN_RELIABLE } else { DRAIN };
+            if (arrived && self.data.is_drained(sent)) || quiet >= limit {
                 return;
             }
-            tokio::time::sleep((DRAIN - quiet).min(Duration::from_millis(20))).await;
+            tokio::time::sleep((limit - quiet).min(Duration::from_millis(20))).await;
         }
     }
 
@@ -346,7 +369,8 @@ impl MediaTasks {
         self.context.plan.media_of(&self.context.call)
     }
 
-    fn other_is_native(&self) -> bool {
+    /// Whether the other end is a native peer, too.
+    pub(super) fn other_is_native(&self) -> bool {
         let other = match self.context.role {
             Role::Offerer => &self.context.call.answerer,
             Role::Answerer => &self.context.call.offerer,
@@ -361,49 +385,30 @@ fn enough(intact: u64, of: u64) -> bool {
     intact > 0 && intact * 10 >= of * 9
 }
 
-async fn read(track: &Arc<dyn TrackRemote>, kind: RtpCodecKind, received: &Received, tracker: &Tracker) {
-    while let Some(event) = track.poll().await {
-        let TrackRemoteEvent::OnRtpPacket(packet) = event else { continue };
-        let now = Instant::now();
-        received.bytes.fetch_add(packet.payload.len() as u64 + 12, Ordering::Relaxed);
-        *lock(&received.last) = Some(now);
-        if kind == RtpCodecKind::Video {
-            let ask = {
-                let mut video = lock(&received.video);
-                let Some(receiver) = video.as_mut() else { continue };
-                let before = receiver.first_frame().is_some();
-                receiver.handle(&packet, now);
-                if receiver.first_frame().is_some() && !before {
-                    tracker.recorder().mark_at(now, Mark::FirstFrame);
-                    tracker.arrived(|arrived| arrived.video = true);
-                }
-                receiver.needs_key_frame(now)
-            };
-            if ask {
-                request_key_frame(track, packet.header.ssrc).await;
-            }
-        } else {
-            if let Some(receiver) = lock(&received.audio).as_mut() {
-                receiver.handle(&packet, now);
-            }
-            tracker.arrived(|arrived| arrived.audio = true);
-        }
+/// The tracks that the plan gives a peer, in the order of their kinds in descriptions.
+fn tracks(context: &PeerContext) -> Result<Vec<TrackPlan>, String> {
+    let media = context.plan.media_of(&context.call);
+    let sends = context.group.direction.sends();
+    let mut tracks = Vec::new();
+    let mut add = |kind, codec, mime_type, source| {
+        let (ssrc, seed) = (rand::random(), seed(context, mime_type));
+        tracks.push(TrackPlan { kind, codec, source, ssrc, seed });
+    };
+    if let Some(video) = &media.video {
+        let load = || VideoFixture::load(video.codec, video.fixtures.as_deref().map(Path::new));
+        let fixture = sends.then(load).transpose().map_err(|error| error.to_string())?;
+        let source = fixture.map(|fixture| Source::Video(fixture, video.frame_rate));
+        add(RtpCodecKind::Video, video_codec(video.codec), video.codec.mime_type(), source);
     }
-}
-
-async fn request_key_frame(track: &Arc<dyn TrackRemote>, media_ssrc: u32) {
-    let pli =
-        rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication { sender_ssrc: 0, media_ssrc };
-    // A connection that is closing needs no key frame.
-    let _ = track.write_rtcp(vec![Box::new(pli)]).await;
+    if media.audio {
+        let fixture = sends.then(|| AudioFixture::load(None)).transpose().map_err(|error| error.to_string())?;
+        add(RtpCodecKind::Audio, opus(), "audio/opus", fixture.map(Source::Audio));
+    }
+    Ok(tracks)
 }
 
 fn seed(context: &PeerContext, stream: &str) -> u64 {
     crate::plan::derive_seed(context.plan.seed, &format!("{}/{stream}", context.recorder.peer()))
-}
-
-fn other(error: impl std::fmt::Display) -> Error {
-    Error::Other(error.to_string())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

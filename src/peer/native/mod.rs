@@ -1,19 +1,28 @@
-//! Simulated peers: `webrtc` 0.21.1 behind our own [`Runtime`](webrtc::runtime::Runtime), with the work-arounds that
-//! make its phases measurable. Each work-around stands at one place: [`runtime`] and [`connection`].
+//! Simulated peers, on one of two stacks over the same protocol core (`rtc` 0.21.1): `async_stack` is `webrtc` 0.21.1
+//! behind our own [`Runtime`](webrtc::runtime::Runtime), `dense` drives the core from our own loop. Everything that is
+//! not moving packets is the same for both.
+//!
+//! Each work-around of the core stands in `connection`, `handshake` and `strangers`, each of `webrtc` in `runtime`.
 
+mod async_stack;
+mod channels;
 mod connection;
 mod data;
+pub mod dense;
 mod divert;
 mod events;
 mod first_media;
+mod handshake;
 mod interceptor;
 mod key_frame;
 mod media;
 mod modelled;
 mod negotiate;
+mod observe;
 mod relays;
 mod runtime;
 mod search;
+mod source;
 mod state;
 mod stats;
 mod strangers;
@@ -22,18 +31,23 @@ mod tracks;
 mod upstream;
 mod wire;
 
+pub(crate) use connection::host_addresses;
+
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use webrtc::peer_connection::{PeerConnection, StatsSelector};
 
-use self::events::Handler;
-use self::key_frame::KeyFrameRequests;
-use self::media::MediaTasks;
+use self::async_stack::AsyncConnection;
+use self::connection::{Connection, Setup, Statistics};
+use self::dense::DenseConnection;
+pub use self::dense::Shards;
+use self::events::Events;
+use self::media::Media;
 use self::negotiate::Negotiation;
+use self::observe::Observer;
 use self::relays::Relays;
 use self::runtime::HarnessRuntime;
 use self::state::{Expected, Tracker};
@@ -41,9 +55,8 @@ use self::strangers::Strangers;
 use self::wire::Wire;
 use super::network::PeerNetwork;
 use super::{Peer, PeerContext, Sent, Snapshot};
-use crate::plan::Role;
+use crate::plan::{NativeStack, Role};
 use crate::record::{Failure, Lateness, Mark, Metric, Phase};
-use crate::signaling::Client;
 use crate::signaling::client::{Receiver, Sender};
 
 /// How long hanging up may take: the stack's own limit for its driver is well below.
@@ -56,8 +69,8 @@ pub(super) struct NativePeer {
     wire: Arc<Wire>,
     relays: Arc<Relays>,
     strangers: Arc<Strangers>,
-    media: Arc<MediaTasks>,
-    connection: Arc<dyn PeerConnection>,
+    media: Arc<Media>,
+    connection: Arc<dyn Connection>,
     /// The stack's events, until `connect` takes them.
     events: Option<tokio::sync::mpsc::UnboundedReceiver<events::StackEvent>>,
     /// The signaling connection and who was in the room on joining, until `connect` takes them.
@@ -67,42 +80,66 @@ pub(super) struct NativePeer {
 }
 
 impl NativePeer {
-    /// Makes the peer, its sockets included.
-    pub(super) async fn create(context: PeerContext, send_lateness: Lateness) -> Result<Self, Failure> {
+    /// Makes the peer, its sockets included, on the stack of its group.
+    pub(super) async fn create(
+        context: PeerContext,
+        send_lateness: Lateness,
+        shards: &Shards,
+    ) -> Result<Self, Failure> {
         let expected = expected(&context);
-        let tracker = Tracker::new(context.recorder.clone(), expected);
-        let wire = Arc::new(Wire::new(context.recorder.clone()));
-        let (handler, events) = Handler::new(context.recorder.clone());
-        let key_frames = KeyFrameRequests::default();
+        let recorder = &context.recorder;
+        let tracker = Tracker::new(recorder.clone(), expected);
+        let wire = Arc::new(Wire::new(recorder.clone()));
+        let (told, events) = Events::new(recorder.clone());
         let failure = |error: &dyn std::fmt::Display| {
             context.failure(Phase::Start, format!("the peer connection cannot be made: {error}"))
         };
         let PeerNetwork { host, ice, .. } = &context.network;
         let relays = Arc::new(Relays::new(ice, host.place()).map_err(|error| failure(&error))?);
         let strangers = Arc::new(Strangers::new(context.role));
-        let runtime =
-            HarnessRuntime::new(host.clone(), Arc::clone(&wire), Arc::clone(&relays), Arc::clone(&strangers), true);
-        let media_plan = context.plan.media_of(&context.call);
-        let connection =
-            connection::connect(context.ice_policy(), host, &relays, media_plan, runtime, handler, key_frames.clone())
-                .await
-                .map_err(|error| failure(&error))?;
-        let media = MediaTasks::prepare(&context, &connection, tracker.clone(), key_frames, send_lateness)
-            .await
+        let observer = Observer {
+            wire: Arc::clone(&wire),
+            relays: Arc::clone(&relays),
+            strangers: Arc::clone(&strangers),
+            handshake: Arc::default(),
+        };
+        let media = Media::new(&context, tracker.clone(), send_lateness).map_err(|error| failure(&error))?;
+        let media = Arc::new(media);
+        let (media_plan, key_frames) = (context.plan.media_of(&context.call), media.key_frames.clone());
+        let stack = context.group.stack.unwrap_or_default();
+        // A browser adapts its rate to feedback that only the core gives.
+        let bypass = stack == NativeStack::Dense && media.other_is_native();
+        let setup = Setup::new(context.ice_policy(), host, &relays, media_plan, key_frames, bypass)
             .map_err(|error| failure(&error))?;
+        let connection: Arc<dyn Connection> = match stack {
+            NativeStack::Async => {
+                let runtime = HarnessRuntime::new(host.clone(), observer, true);
+                let connection = AsyncConnection::new(setup, runtime, &relays, Arc::clone(&media), told).await;
+                Arc::new(connection.map_err(|error| failure(&error))?)
+            }
+            NativeStack::Dense => {
+                let connection = DenseConnection::new(shards, setup, host, observer, Arc::clone(&media), told).await;
+                Arc::new(connection.map_err(|error| failure(&error))?)
+            }
+        };
         Ok(Self {
             context,
             tracker,
             wire,
             relays,
             strangers,
-            media: Arc::new(media),
+            media,
             connection,
             events: Some(events),
             joined: None,
             sender: None,
             negotiation: None,
         })
+    }
+
+    async fn stats(&self) -> Result<Statistics, Failure> {
+        let stats = self.connection.stats().await;
+        stats.map_err(|error| self.context.failure(Phase::Media, format!("the statistics: {error}")))
     }
 }
 
@@ -111,10 +148,8 @@ impl Peer for NativePeer {
     async fn join(&mut self) -> Result<(), Failure> {
         let recorder = &self.context.recorder;
         self.tracker.enter(Phase::Signaling, "the signaling server to accept the connection");
-        recorder.mark(Mark::JoinStarted);
         let failure = |error: &dyn std::fmt::Display| self.context.failure(Phase::Signaling, error.to_string());
-        let mut client = Client::connect(&self.context.network.signaling).await.map_err(|error| failure(&error))?;
-        recorder.mark(Mark::SignalingConnected);
+        let mut client = self.context.signaling().await.map_err(|error| failure(&error))?;
         self.tracker.enter(Phase::Signaling, "the signaling server to let the peer into its room");
         let present = client.join(&self.context.call.room).await.map_err(|error| failure(&error))?;
         recorder.mark(Mark::Joined);
@@ -153,7 +188,7 @@ impl Peer for NativePeer {
         if let Some(failure) = self.tracker.get().failure {
             return Err(failure);
         }
-        let report = self.connection.get_stats(Instant::now(), StatsSelector::None).await;
+        let Statistics { report, .. } = self.stats().await?;
         if let Some(rtt) = stats::round_trip_time(&report) {
             let tally = self.context.recorder.tally(Metric::RttMs, &self.context.group.name, &self.context.call.set);
             tally.record(rtt * 1e3);
@@ -171,8 +206,11 @@ impl Peer for NativePeer {
 
     async fn report(&mut self, sent_by_other: Option<&Sent>) -> Result<(), Failure> {
         self.media.drained(sent_by_other).await;
-        let report = self.connection.get_stats(Instant::now(), StatsSelector::None).await;
-        let raw = stats::to_w3c(&report, &self.relays);
+        let Statistics { report, bypassed } = self.stats().await?;
+        let mut raw = stats::to_w3c(&report, &self.relays);
+        if let Some(bypassed) = bypassed {
+            bypassed.complete(&mut raw);
+        }
         if let Some(path) = stats::path(&report, &self.context, &self.relays) {
             let recorder = &self.context.recorder;
             if path.relay_protocol.is_some() {

@@ -11,13 +11,14 @@
 
 use std::sync::Arc;
 
+use rtc::peer_connection::sdp::RTCSessionDescription;
+use rtc::peer_connection::state::RTCPeerConnectionState;
 use rtc::peer_connection::transport::RTCIceCandidateInit;
 use tokio::sync::mpsc;
-use webrtc::peer_connection::{PeerConnection, RTCPeerConnectionState, RTCSessionDescription};
 
-use super::connection::offer_to_be_dtls_client;
+use super::connection::{Connection, offer_to_be_dtls_client};
 use super::events::StackEvent;
-use super::media::MediaTasks;
+use super::media::Media;
 use super::relays::Relays;
 use super::state::Tracker;
 use super::strangers::Strangers;
@@ -31,10 +32,10 @@ use crate::signaling::protocol::{ClientMessage, IceCandidate, ServerMessage};
 /// One end of a negotiation.
 pub(super) struct Negotiation {
     pub(super) role: Role,
-    pub(super) connection: Arc<dyn PeerConnection>,
+    pub(super) connection: Arc<dyn Connection>,
     pub(super) sender: Sender,
     pub(super) tracker: Tracker,
-    pub(super) media: Arc<MediaTasks>,
+    pub(super) media: Arc<Media>,
     pub(super) relays: Arc<Relays>,
     pub(super) strangers: Arc<Strangers>,
     /// The id of the other end, once known.
@@ -47,10 +48,10 @@ pub(super) struct Negotiation {
 impl Negotiation {
     pub(super) fn new(
         role: Role,
-        connection: Arc<dyn PeerConnection>,
+        connection: Arc<dyn Connection>,
         sender: Sender,
         tracker: Tracker,
-        media: Arc<MediaTasks>,
+        media: Arc<Media>,
         relays: Arc<Relays>,
         strangers: Arc<Strangers>,
     ) -> Self {
@@ -142,28 +143,20 @@ impl Negotiation {
             }
             StackEvent::State(RTCPeerConnectionState::Connected) => {
                 self.tracker.connected();
-                self.media.start().await
+                self.connection.start_media().await
             }
             StackEvent::State(RTCPeerConnectionState::Failed) => Err(self.why_failed()),
             StackEvent::State(RTCPeerConnectionState::Disconnected) if !self.media.is_ending() => {
                 Err("the connection was lost: the other end answers no connectivity checks any more".into())
             }
             StackEvent::State(_) => Ok(()),
-            StackEvent::DataChannel(channel) => {
-                self.media.accept_channel(channel).await;
-                Ok(())
-            }
-            StackEvent::Track(track) => {
-                self.media.accept_track(track).await;
-                Ok(())
-            }
         }
     }
 
     async fn offer(&mut self, to: String) -> Result<(), String> {
         let recorder = self.tracker.recorder().clone();
         recorder.mark(Mark::CreateOffer);
-        let offer = self.connection.create_offer(None).await.map_err(|error| format!("createOffer: {error}"))?;
+        let offer = self.connection.create_offer().await.map_err(|error| format!("createOffer: {error}"))?;
         recorder.mark(Mark::OfferCreated);
         let sdp = offer_to_be_dtls_client(&offer.sdp);
         recorder.mark(Mark::SetLocalOffer);
@@ -185,7 +178,7 @@ impl Negotiation {
         self.tracker.enter(Phase::Answer, "the answer to be made");
         let recorder = self.tracker.recorder().clone();
         recorder.mark(Mark::CreateAnswer);
-        let answer = self.connection.create_answer(None).await.map_err(|error| format!("createAnswer: {error}"))?;
+        let answer = self.connection.create_answer().await.map_err(|error| format!("createAnswer: {error}"))?;
         recorder.mark(Mark::AnswerCreated);
         let sdp = answer.sdp.clone();
         recorder.mark(Mark::SetLocalAnswer);
@@ -200,8 +193,9 @@ impl Negotiation {
     }
 
     async fn set_remote(&mut self, description: RTCSessionDescription, what: &str) -> Result<(), String> {
-        self.strangers.introduce_all(&description.sdp);
+        let sdp = description.sdp.clone();
         self.connection.set_remote_description(description).await.map_err(|error| invalid(what, &error))?;
+        self.strangers.introduce_all(&sdp);
         self.remote_described = true;
         for candidate in std::mem::take(&mut self.early) {
             self.apply(candidate).await;
@@ -219,7 +213,6 @@ impl Negotiation {
             username_fragment: candidate.username_fragment,
             ..Default::default()
         };
-        self.strangers.introduce(&candidate.candidate);
         if self.remote_described {
             self.apply(candidate).await;
         } else {
@@ -228,10 +221,14 @@ impl Negotiation {
     }
 
     /// A candidate that the stack cannot use (an unresolvable name, a foreign protocol) is as if it had not been sent.
+    ///
+    /// It is introduced once the stack knows it: a check from there that came in between would still be a stranger's.
     async fn apply(&self, candidate: RTCIceCandidateInit) {
-        if let Err(error) = self.connection.add_ice_candidate(candidate.clone()).await {
-            tracing::debug!(%error, candidate = candidate.candidate, "candidate not usable");
+        let text = candidate.candidate.clone();
+        if let Err(error) = self.connection.add_ice_candidate(candidate).await {
+            tracing::debug!(%error, candidate = text, "candidate not usable");
         }
+        self.strangers.introduce(&text);
     }
 
     async fn send(&self, message: &ClientMessage) -> Result<(), String> {

@@ -27,9 +27,8 @@ use webrtc::runtime::{
 
 use super::divert::Diverter;
 use super::modelled::ModelledSocket;
-use super::relays::Relays;
-use super::strangers::Strangers;
-use super::wire::{Way, Wire, is_dtls, is_relayed_check, unwrapped};
+use super::observe::Observer;
+use super::wire::{is_dtls, unwrapped};
 #[cfg(target_os = "linux")]
 use crate::lab::kernel::HostHandle;
 use crate::peer::network::PeerHost;
@@ -44,22 +43,14 @@ const SOCKET_BUFFER: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) struct HarnessRuntime {
     host: PeerHost,
-    wire: Arc<Wire>,
-    relays: Arc<Relays>,
-    strangers: Arc<Strangers>,
+    observer: Observer,
     cap_sleeps: bool,
 }
 
 impl HarnessRuntime {
     /// The runtime of one peer. `cap_sleeps` is false only for the test that watches for the upstream fix.
-    pub(super) fn new(
-        host: PeerHost,
-        wire: Arc<Wire>,
-        relays: Arc<Relays>,
-        strangers: Arc<Strangers>,
-        cap_sleeps: bool,
-    ) -> Self {
-        Self { host, wire, relays, strangers, cap_sleeps }
+    pub(super) fn new(host: PeerHost, observer: Observer, cap_sleeps: bool) -> Self {
+        Self { host, observer, cap_sleeps }
     }
 }
 
@@ -74,17 +65,16 @@ impl Runtime for HarnessRuntime {
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let inner: Arc<dyn AsyncUdpSocket> = match &self.host {
-            PeerHost::Modelled(host) => Arc::new(ModelledSocket::bind(host, socket, Arc::clone(&self.wire))?),
+            PeerHost::Modelled(host) => Arc::new(ModelledSocket::bind(host, socket, Arc::clone(&self.observer.wire))?),
             // It is in the namespace that it was opened in.
             _ => kernel_socket(socket)?,
         };
         let address = inner.local_addr()?;
-        self.relays.add_socket(address);
-        let diverter = Diverter::new(Arc::clone(&self.relays), address.ip());
-        let (wire, relays) = (Arc::clone(&self.wire), Arc::clone(&self.relays));
-        let strangers = Arc::clone(&self.strangers);
+        self.observer.relays.add_socket(address);
+        let diverter = Diverter::new(Arc::clone(&self.observer.relays), address.ip());
+        let observer = self.observer.clone();
         let [dtls_read, relayed, burst_ended] = [const { AtomicBool::new(false) }; 3];
-        Ok(Arc::new(ObservedSocket { inner, wire, relays, strangers, diverter, dtls_read, relayed, burst_ended }))
+        Ok(Arc::new(ObservedSocket { inner, observer, diverter, dtls_read, relayed, burst_ended }))
     }
 
     fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
@@ -103,11 +93,11 @@ impl Runtime for HarnessRuntime {
         host: &'a str,
     ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
         let lookup = async |host: String| TokioRuntime.resolve_host(&host).await;
-        Box::pin(self.relays.resolve(host, lookup))
+        Box::pin(self.observer.relays.resolve(host, lookup))
     }
 
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
-        let cap = self.cap_sleeps && self.wire.is_connecting();
+        let cap = self.cap_sleeps && self.observer.wire.is_connecting();
         let duration = if cap { duration.min(CONNECTING_SLEEP) } else { duration };
         Box::pin(tokio::time::sleep(duration))
     }
@@ -146,16 +136,21 @@ async fn begun_at(host: HostHandle, mut task: Pin<Box<dyn Future<Output = ()> + 
 }
 
 fn kernel_socket(socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-    // A kernel that refuses leaves the default, which the health of the run shows as receive-buffer errors.
-    if let Err(error) = sockopt::set_socket_recv_buffer_size(&socket, SOCKET_BUFFER)
-        .and_then(|()| sockopt::set_socket_send_buffer_size(&socket, SOCKET_BUFFER))
-    {
-        debug!(%error, "socket buffers keep their default size");
-    }
+    enlarge_buffers(&socket);
     TokioRuntime.wrap_udp_socket(socket)
 }
 
-/// A UDP socket that shows [`Wire`] and [`Relays`] what crosses it, and diverts what is for TURN servers over streams.
+/// Asks for large buffers. A kernel that refuses leaves the default, which the health of the run shows as receive-buffer
+/// errors.
+pub(super) fn enlarge_buffers(socket: &std::net::UdpSocket) {
+    if let Err(error) = sockopt::set_socket_recv_buffer_size(socket, SOCKET_BUFFER)
+        .and_then(|()| sockopt::set_socket_send_buffer_size(socket, SOCKET_BUFFER))
+    {
+        debug!(%error, "socket buffers keep their default size");
+    }
+}
+
+/// A UDP socket that shows the [`Observer`] what crosses it, and diverts what is for TURN servers over streams.
 ///
 /// The driver reads datagrams in bursts, and installs the SRTP keys only after the burst in which the handshake ended:
 /// media behind the last DTLS record would be dropped. While connecting, a burst therefore ends with each DTLS record.
@@ -166,9 +161,7 @@ fn kernel_socket(socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSock
 #[derive(Debug)]
 struct ObservedSocket {
     inner: Arc<dyn AsyncUdpSocket>,
-    wire: Arc<Wire>,
-    relays: Arc<Relays>,
-    strangers: Arc<Strangers>,
+    observer: Observer,
     diverter: Diverter,
     dtls_read: AtomicBool,
     /// Something that may be answered came through a relay since the last empty datagram.
@@ -178,31 +171,16 @@ struct ObservedSocket {
 }
 
 impl ObservedSocket {
-    /// Whether a message may go to a server over a stream, or come from it: no connectivity check before its time.
-    fn may_cross(&self, server: usize, message: &[u8]) -> bool {
-        !self.wire.is_connecting() || !is_relayed_check(message) || self.relays.may_check(server)
-    }
-
     fn poll_diverted(&self, cx: &mut Context<'_>) -> Poll<(SocketAddr, Bytes)> {
         loop {
             let (source, message) = ready!(self.diverter.poll_receive(cx));
-            if self.relays.diverted(source).is_none_or(|server| self.may_cross(server, &message)) {
+            let may_cross = |server| self.observer.may_cross(server, &message);
+            if self.observer.relays.diverted(source).is_none_or(may_cross)
+                && !self.observer.is_repeat(unwrapped(&message))
+            {
                 return Poll::Ready((source, message));
             }
         }
-    }
-
-    fn sent(&self, destination: SocketAddr, datagram: &[u8]) {
-        if self.wire.is_connecting() {
-            self.relays.sent(destination, datagram);
-            let payload = unwrapped(datagram);
-            self.wire.sent(payload, self.way(destination, payload.len() < datagram.len()));
-        }
-    }
-
-    fn way(&self, address: SocketAddr, wrapped: bool) -> Way {
-        let server = wrapped.then(|| self.relays.server_at(address)).flatten();
-        server.map_or(Way::Direct(address), Way::Relay)
     }
 
     fn received(&self, source: SocketAddr, datagram: &[u8]) {
@@ -212,12 +190,9 @@ impl ObservedSocket {
             self.relayed.store(true, Ordering::Relaxed);
             self.burst_ended.store(false, Ordering::Relaxed);
         }
-        if self.wire.is_connecting() {
-            self.relays.received(source, datagram);
-            self.wire.received(payload, self.way(source, payload.len() < datagram.len()));
-            if is_dtls(payload) {
-                self.dtls_read.store(true, Ordering::Relaxed);
-            }
+        self.observer.received(source, datagram, payload);
+        if self.observer.wire.is_connecting() && is_dtls(payload) {
+            self.dtls_read.store(true, Ordering::Relaxed);
         }
     }
 
@@ -245,13 +220,13 @@ impl AsyncUdpSocket for ObservedSocket {
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
-        let sent = match self.relays.diverted(transmit.destination) {
+        let sent = match self.observer.relays.diverted(transmit.destination) {
             Some(server) => {
                 let segment = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
                 let mut segments = transmit.contents.chunks(segment);
-                let sent = segments.try_for_each(|it| match self.may_cross(server, it) {
+                let sent = segments.try_for_each(|it| match self.observer.may_cross(server, it) {
                     true => {
-                        self.sent(transmit.destination, it);
+                        self.observer.sent(transmit.destination, it);
                         self.diverter.send(server, transmit.destination, it)
                     }
                     false => Ok(()),
@@ -261,7 +236,7 @@ impl AsyncUdpSocket for ObservedSocket {
             None => self.inner.poll_send(cx, transmit),
         };
         if let Poll::Ready(Ok(_)) = sent {
-            self.sent(transmit.destination, transmit.contents);
+            self.observer.sent(transmit.destination, transmit.contents);
         }
         sent
     }
@@ -291,8 +266,12 @@ impl AsyncUdpSocket for ObservedSocket {
         match received {
             Poll::Pending => return self.poll_idle(cx, meta),
             Poll::Ready(Ok(count)) => {
+                let repeats = |all: &[u8], stride: usize| {
+                    all.chunks(stride.max(1)).all(|datagram| self.observer.is_repeat(unwrapped(datagram)))
+                };
                 for (buf, meta) in bufs.iter().zip(meta.iter_mut()).take(count) {
-                    if self.wire.is_connecting() && !self.strangers.may_be_heard(meta.addr, buf) {
+                    let all = &buf[..meta.len.min(buf.len())];
+                    if !self.observer.may_be_heard(meta.addr, all) || repeats(all, meta.stride) {
                         // The stack makes nothing of an empty datagram.
                         (meta.len, meta.stride) = (0, 1);
                     }

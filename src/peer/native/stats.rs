@@ -6,10 +6,10 @@
 use std::net::IpAddr;
 
 use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
+use rtc::statistics::report::{RTCStatsReport, RTCStatsReportEntry};
 use rtc::statistics::stats::ice_candidate::RTCIceCandidateStats;
 use rtc::statistics::stats::ice_candidate_pair::RTCIceCandidatePairStats;
 use serde_json::{Value, json};
-use webrtc::peer_connection::{RTCStatsReport, RTCStatsReportEntry};
 
 use super::relays::Relays;
 use crate::peer::PeerContext;

@@ -1,171 +1,126 @@
-//! The tracks that a native peer sends: made with the connection, sent on an exact schedule once it is up.
+//! The tracks of a native peer on the async stack: made with the connection, one task for each direction of each.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use rtc::media_stream::MediaStreamTrack;
-use rtc::rtp_transceiver::rtp_sender::{
-    RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind,
-};
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind};
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use rtc::shared::error::{Error, Result};
 use tokio::time::sleep_until;
-use tokio_util::sync::CancellationToken;
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
+use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 use webrtc::peer_connection::PeerConnection;
 use webrtc::rtp_transceiver::RtpSender;
 
-use super::key_frame::KeyFrameRequests;
-use crate::media::fixture::{AudioFixture, VideoFixture};
-use crate::media::send::{AudioSender, Produced, RtpStream, VideoSender};
+use super::media::{Media, TrackPlan};
+use super::source::{Source, Stream};
+use crate::media::send::Produced;
 use crate::plan::MediaDirection;
-use crate::record::Lateness;
 
-/// A track of this peer.
+/// A track that this peer sends.
 pub(super) struct LocalTrack {
-    pub(super) track: Arc<TrackLocalStaticRTP>,
-    pub(super) sender: Arc<dyn RtpSender>,
-    pub(super) ssrc: u32,
-    pub(super) source: Source,
+    track: Arc<TrackLocalStaticRTP>,
+    sender: Arc<dyn RtpSender>,
+    plan: TrackPlan,
 }
 
-/// Where a track's media comes from.
-#[derive(Clone)]
-pub(super) enum Source {
-    Video(Arc<VideoFixture>, u32),
-    Audio(Arc<AudioFixture>),
-}
-
-/// What has been sent so far.
-#[derive(Default)]
-pub(super) struct SentCounters {
-    pub(super) bytes: AtomicU64,
-    pub(super) video_frames: AtomicU64,
-    pub(super) audio_packets: AtomicU64,
-}
-
-impl Source {
-    pub(super) fn mime_type(&self) -> &'static str {
-        match self {
-            Self::Video(fixture, _) => fixture.codec().mime_type(),
-            Self::Audio(_) => "audio/opus",
-        }
-    }
-}
-
-/// A transceiver in the group's direction, with a track if it sends.
-pub(super) async fn add(
-    connection: &Arc<dyn PeerConnection>,
-    codec: RTCRtpCodecParameters,
-    kind: RtpCodecKind,
-    direction: MediaDirection,
-    source: Option<Source>,
-) -> Result<Option<LocalTrack>> {
-    let init = |direction| Some(RTCRtpTransceiverInit { direction, streams: vec![], send_encodings: vec![] });
-    let Some(source) = source else {
-        connection.add_transceiver_from_kind(kind, init(RTCRtpTransceiverDirection::Recvonly)).await?;
-        return Ok(None);
-    };
-    let ssrc: u32 = rand::random();
+/// A track with this plan, as both stacks make it; `None` if it only receives.
+pub(super) fn local_track(plan: &TrackPlan) -> Option<MediaStreamTrack> {
     let encoding = RTCRtpEncodingParameters {
-        rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(ssrc), ..Default::default() },
-        codec: codec.rtp_codec,
+        rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(plan.ssrc), ..Default::default() },
+        codec: plan.codec.rtp_codec.clone(),
         ..Default::default()
     };
-    let id = source.mime_type().replace('/', "-");
-    let track = MediaStreamTrack::new("harness".into(), id.clone(), id, kind, vec![encoding]);
-    let track = Arc::new(TrackLocalStaticRTP::new(track));
-    let sender = if direction == MediaDirection::SendRecv {
-        connection.add_track(Arc::clone(&track) as Arc<dyn TrackLocal>).await?
-    } else {
-        let transceiver = connection
-            .add_transceiver_from_track(
-                Arc::clone(&track) as Arc<dyn TrackLocal>,
-                init(RTCRtpTransceiverDirection::Sendonly),
-            )
-            .await?;
-        transceiver.sender().await?.ok_or_else(|| Error::Other("the transceiver has no sender".into()))?
-    };
-    Ok(Some(LocalTrack { track, sender, ssrc, source }))
+    let id = plan.source.as_ref().map(Source::mime_type)?.replace('/', "-");
+    Some(MediaStreamTrack::new("harness".into(), id.clone(), id, plan.kind, vec![encoding]))
 }
 
-/// Sends one track on its schedule.
-pub(super) struct SendTask {
-    pub(super) track: Arc<TrackLocalStaticRTP>,
-    pub(super) source: Source,
-    pub(super) ssrc: u32,
-    pub(super) payload_type: u8,
-    pub(super) seed: u64,
-    pub(super) sent: Arc<SentCounters>,
-    pub(super) key_frames: KeyFrameRequests,
-    pub(super) send_lateness: Lateness,
-    pub(super) stop: CancellationToken,
+/// How a transceiver begins.
+pub(super) fn init(direction: RTCRtpTransceiverDirection) -> RTCRtpTransceiverInit {
+    RTCRtpTransceiverInit { direction, streams: vec![], send_encodings: vec![] }
 }
 
-impl SendTask {
-    pub(super) async fn run(self) {
-        match self.source.clone() {
-            Source::Video(fixture, frame_rate) => self.run_video(fixture, frame_rate).await,
-            Source::Audio(fixture) => self.run_audio(fixture).await,
-        }
+/// Transceivers in the group's direction; gives the tracks that are sent.
+pub(super) async fn add(connection: &Arc<dyn PeerConnection>, media: &Media) -> Result<Vec<LocalTrack>> {
+    let mut tracks = Vec::new();
+    for plan in media.tracks() {
+        let Some(track) = local_track(plan) else {
+            let receive = Some(init(RTCRtpTransceiverDirection::Recvonly));
+            connection.add_transceiver_from_kind(plan.kind, receive).await?;
+            continue;
+        };
+        let track = Arc::new(TrackLocalStaticRTP::new(track));
+        let local = Arc::clone(&track) as Arc<dyn TrackLocal>;
+        let sender = if media.direction() == MediaDirection::SendRecv {
+            connection.add_track(local).await?
+        } else {
+            let send = Some(init(RTCRtpTransceiverDirection::Sendonly));
+            let transceiver = connection.add_transceiver_from_track(local, send).await?;
+            transceiver.sender().await?.ok_or_else(|| Error::Other("the transceiver has no sender".into()))?
+        };
+        tracks.push(LocalTrack { track, sender, plan: plan.clone() });
     }
+    Ok(tracks)
+}
 
-    async fn run_video(self, fixture: Arc<VideoFixture>, frame_rate: u32) {
-        let Some(frame_rate) = NonZeroU32::new(frame_rate) else { return };
-        let mut sender = VideoSender::new(fixture, self.stream(), frame_rate, Instant::now());
-        let mut answered = self.key_frames.count();
-        while self.wait_for(sender.next_due()).await {
-            let asked = self.key_frames.count();
-            if asked > answered {
-                answered = asked;
-                sender.request_key_frame();
-            }
-            if let Some(produced) = sender.produce(Instant::now()) {
-                if !self.send(produced).await {
-                    return;
-                }
-                self.sent.video_frames.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+/// Starts to send a track, once the connection is up.
+pub(super) async fn start(track: &LocalTrack, media: &Arc<Media>) -> std::result::Result<(), String> {
+    let parameters = track.sender.get_parameters().await.map_err(|error| error.to_string())?;
+    let Some(codec) = parameters.rtp_parameters.codecs.first() else { return Err(not_accepted(&track.plan)) };
+    let stream = Stream::new(&track.plan, codec.payload_type, media.key_frames.clone(), Instant::now());
+    if let Some(stream) = stream {
+        tokio::spawn(send(Arc::clone(&track.track), stream, Arc::clone(media)));
     }
+    Ok(())
+}
 
-    async fn run_audio(self, fixture: Arc<AudioFixture>) {
-        let mut sender = AudioSender::new(fixture, self.stream(), Instant::now());
-        while self.wait_for(sender.next_due()).await {
-            if let Some(produced) = sender.produce(Instant::now()) {
-                if !self.send(produced).await {
-                    return;
-                }
-                self.sent.audio_packets.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
+/// Why a track cannot be sent for which no codec was negotiated.
+pub(super) fn not_accepted(track: &TrackPlan) -> String {
+    format!("the other end does not accept {}", track.codec.rtp_codec.mime_type)
+}
 
-    fn stream(&self) -> RtpStream {
-        RtpStream { ssrc: self.ssrc, payload_type: self.payload_type, seed: self.seed }
-    }
-
-    /// Waits for the next tick; false once sending is to stop.
-    async fn wait_for(&self, due: Instant) -> bool {
+/// Sends one track on its schedule until sending is to stop.
+async fn send(track: Arc<TrackLocalStaticRTP>, mut stream: Stream, media: Arc<Media>) {
+    loop {
         tokio::select! {
-            () = sleep_until(due.into()) => true,
-            () = self.stop.cancelled() => false,
+            () = sleep_until(stream.next_due().into()) => {}
+            () = media.stopping().cancelled() => return,
+        }
+        let Some(Produced { packets, lateness, .. }) = stream.produce(Instant::now()) else { continue };
+        media.send_lateness.record(lateness);
+        for packet in packets {
+            let bytes = packet.payload.len() as u64 + 12;
+            if track.write_rtp(packet).await.is_err() {
+                return;
+            }
+            media.sent.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        stream.sent(&media.sent);
+    }
+}
+
+/// Takes a track of the other end, and everything that arrives on it.
+pub(super) async fn accept(track: Arc<dyn TrackRemote>, media: Arc<Media>) {
+    let kind = track.kind().await;
+    if media.track_begins(kind) {
+        tokio::select! {
+            () = read(&track, kind, &media) => {}
+            () = media.ending().cancelled() => {}
         }
     }
+}
 
-    /// Hands packets to the stack; false once the connection is closed.
-    async fn send(&self, produced: Produced) -> bool {
-        self.send_lateness.record(produced.lateness);
-        for packet in produced.packets {
-            let bytes = packet.payload.len() as u64 + 12;
-            if self.track.write_rtp(packet).await.is_err() {
-                return false;
-            }
-            self.sent.bytes.fetch_add(bytes, Ordering::Relaxed);
+async fn read(track: &Arc<dyn TrackRemote>, kind: RtpCodecKind, media: &Media) {
+    while let Some(event) = track.poll().await {
+        let TrackRemoteEvent::OnRtpPacket(packet) = event else { continue };
+        if media.received(kind, &packet, Instant::now()) {
+            let pli = PictureLossIndication { sender_ssrc: 0, media_ssrc: packet.header.ssrc };
+            // A connection that is closing needs no key frame.
+            let _ = track.write_rtcp(vec![Box::new(pli)]).await;
         }
-        true
     }
 }

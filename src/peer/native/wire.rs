@@ -184,7 +184,7 @@ impl Wire {
 }
 
 /// Whether a datagram is RTP and not RTCP (RFC 7983, section 7; RFC 5761, section 4).
-fn is_rtp(datagram: &[u8]) -> bool {
+pub(super) fn is_rtp(datagram: &[u8]) -> bool {
     matches!(datagram, [128..=191, second, ..] if !(64..=95).contains(&(second & 0x7f)))
 }
 

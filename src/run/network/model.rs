@@ -1,6 +1,6 @@
 //! The model of a run's networks, and who is where in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -29,6 +29,7 @@ pub(super) const MTU: u16 = 1500;
 pub(super) struct Model {
     pub(super) world: World,
     pub(super) hosts: Vec<ModelHost>,
+    by_name: HashMap<String, usize>,
     /// The hosts of peers, by the peers' ids; numbers in `hosts`, as those that follow.
     pub(super) peers: BTreeMap<String, usize>,
     /// One in each site, for looking at it, in the order of the plan.
@@ -64,6 +65,7 @@ impl Model {
         let mut model = Self {
             world,
             hosts: Vec::new(),
+            by_name: HashMap::new(),
             peers: BTreeMap::new(),
             probes: Vec::new(),
             programs: Vec::new(),
@@ -134,8 +136,8 @@ impl Model {
                 format!("{name} {engine}{}", if second { " 2" } else { "" })
             }
         };
-        let number = match self.hosts.iter().position(|known| known.name == host) {
-            Some(number) => number,
+        let number = match self.by_name.get(&host) {
+            Some(number) => *number,
             None => self.add_host(site, host)?,
         };
         self.peers.insert(peer.id.clone(), number);
@@ -157,6 +159,7 @@ impl Model {
     }
 
     fn push(&mut self, host: ModelHost) -> usize {
+        self.by_name.insert(host.name.clone(), self.hosts.len());
         self.hosts.push(host);
         self.hosts.len() - 1
     }

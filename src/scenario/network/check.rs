@@ -148,7 +148,11 @@ fn peers(network: &Network, peers: &[Peers], report: &mut Report<'_>) {
             }
             Some(_) => {}
         }
-        if network.driver == NetworkDriver::InProcess && group.engine() != Engine::Native {
+        if group.engine() == Engine::Signaling {
+            let help = "remove [network], or use engine = \"native\"";
+            let message = "a signaling peer sends no packet that could cross a network";
+            report.wrong(&format!("{path}.engine"), message, help);
+        } else if network.driver == NetworkDriver::InProcess && group.engine() != Engine::Native {
             let help = "use driver = \"kernel\" in [network], or engine = \"native\"";
             let message = format!(
                 "`{}` is a program of its own, and only the kernel driver can put it behind a network",

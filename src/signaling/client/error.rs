@@ -108,6 +108,9 @@ pub enum ClientError {
     /// The connection broke.
     #[error("the signaling connection broke: {0}")]
     Io(io::Error),
+    /// What befell a connection that several calls share.
+    #[error("{0}")]
+    Shared(std::sync::Arc<Self>),
 }
 
 impl ClientError {

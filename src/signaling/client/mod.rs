@@ -1,18 +1,19 @@
 //! The client that native peers use.
 
 mod error;
+mod shared;
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
@@ -22,6 +23,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 pub use error::ClientError;
+pub use shared::{Directory, Member, Seat};
 
 use super::Endpoint;
 use super::protocol::{ClientMessage, PROTOCOL, ServerMessage, WelcomeLimits};
@@ -45,6 +47,8 @@ pub struct Client {
     limits: WelcomeLimits,
     sender: Sender,
     receiver: Receiver,
+    /// If the connection is that of a person with several calls, the place of this one.
+    seat: Option<Seat>,
     pings: u64,
 }
 
@@ -70,11 +74,11 @@ impl Client {
         let (socket, _) = upgrade.await.map_err(|error| ClientError::from_upgrade(&endpoint.url, error))?;
 
         let (sink, stream) = socket.split();
-        let sender = Sender { sink: Arc::new(Mutex::new(sink)) };
-        let mut receiver = Receiver { stream, waiting: VecDeque::new() };
+        let sender = Sender { sink: Arc::new(Mutex::new(sink)), is_shared: false };
+        let mut receiver = Receiver::new(Link::Own(stream));
         match receiver.next().await? {
             ServerMessage::Welcome { protocol: PROTOCOL, id, limits } => {
-                Ok(Self { id, limits, sender, receiver, pings: 0 })
+                Ok(Self { id, limits, sender, receiver, seat: None, pings: 0 })
             }
             other => Err(ClientError::Protocol {
                 detail: format!("the first message must be a welcome of protocol {PROTOCOL}"),
@@ -93,12 +97,16 @@ impl Client {
         self.limits
     }
 
-    /// Enters a room and returns the ids of the clients that were there already.
+    /// Enters a room and returns the ids of the clients that were there already. On a connection that calls of one person
+    /// share, the person is who enters, and only the other one of the call is told of.
     ///
     /// # Errors
     ///
     /// [`ClientError::Server`] if the server does not let it in; otherwise a broken connection.
     pub async fn join(&mut self, room: &str) -> Result<Vec<String>, ClientError> {
+        if let Some(seat) = &self.seat {
+            return seat.join().await;
+        }
         self.sender.send(&ClientMessage::Join { room: room.to_owned() }).await?;
         let reply = self.receiver.find(|message| match message {
             ServerMessage::Joined { peers, .. } => Ok(Ok(peers)),
@@ -119,7 +127,10 @@ impl Client {
     /// As of [`join`](Self::join).
     pub async fn ping(&mut self) -> Result<Duration, ClientError> {
         self.pings += 1;
-        let nonce = serde_json::Value::from(self.pings);
+        let nonce = match &self.seat {
+            Some(seat) => seat.nonce().into(),
+            None => serde_json::Value::from(self.pings),
+        };
         let start = Instant::now();
         self.sender.send(&ClientMessage::Ping { nonce: nonce.clone() }).await?;
         let reply = self.receiver.find(|message| match message {
@@ -142,9 +153,16 @@ impl Client {
 #[derive(Clone, Debug)]
 pub struct Sender {
     sink: Arc<Mutex<SplitSink<Socket, Message>>>,
+    /// Whether the connection is not this sender's to close.
+    is_shared: bool,
 }
 
 impl Sender {
+    /// The same connection for somebody who may not close it.
+    fn shared(&self) -> Self {
+        Self { sink: Arc::clone(&self.sink), is_shared: true }
+    }
+
     /// Sends a message: returns once it has been handed to the operating system.
     ///
     /// # Errors
@@ -155,8 +173,12 @@ impl Sender {
         self.sink.lock().await.send(Message::text(text)).await.map_err(ClientError::from_socket)
     }
 
-    /// Says good-bye (close code 1000); what it cannot say any more does not matter.
+    /// Says good-bye (close code 1000); what it cannot say any more does not matter. A connection that calls share stays
+    /// open.
     pub async fn close(&self) {
+        if self.is_shared {
+            return;
+        }
         let farewell = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::from_static("") };
         let _ = self.sink.lock().await.send(Message::Close(Some(farewell))).await;
     }
@@ -165,12 +187,31 @@ impl Sender {
 /// The receiving direction.
 #[derive(Debug)]
 pub struct Receiver {
-    stream: SplitStream<Socket>,
+    link: Link,
     /// What came while something else was waited for.
     waiting: VecDeque<ServerMessage>,
 }
 
+/// Where messages come from.
+#[derive(Debug)]
+enum Link {
+    Own(SplitStream<Socket>),
+    Shared(Inbox),
+}
+
+/// What comes for one of the calls that share a connection.
+#[derive(Debug)]
+struct Inbox {
+    messages: mpsc::UnboundedReceiver<ServerMessage>,
+    /// Why there are no more.
+    closed: Arc<OnceLock<Arc<ClientError>>>,
+}
+
 impl Receiver {
+    fn new(link: Link) -> Self {
+        Self { link, waiting: VecDeque::new() }
+    }
+
     /// The next message, in the order in which the server sent them. Cancel-safe. WebSocket pings of the server are
     /// answered only while this is awaited.
     ///
@@ -196,9 +237,16 @@ impl Receiver {
     }
 
     async fn receive(&mut self) -> Result<ServerMessage, ClientError> {
+        let closed = || ClientError::Closed { code: None, reason: String::new() };
+        let stream = match &mut self.link {
+            Link::Own(stream) => stream,
+            Link::Shared(inbox) => {
+                let message = inbox.messages.recv().await;
+                return message.ok_or_else(|| inbox.closed.get().cloned().map_or_else(closed, ClientError::Shared));
+            }
+        };
         loop {
-            let closed = || ClientError::Closed { code: None, reason: String::new() };
-            match self.stream.next().await.ok_or_else(closed)?.map_err(ClientError::from_socket)? {
+            match stream.next().await.ok_or_else(closed)?.map_err(ClientError::from_socket)? {
                 Message::Text(text) => match serde_json::from_str(&text) {
                     Ok(ServerMessage::Unknown) => {}
                     Ok(message) => return Ok(message),

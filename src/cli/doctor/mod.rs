@@ -1,5 +1,7 @@
 //! `harness doctor`: Say what this machine can do, and what to install for the rest.
 
+mod machine;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::UdpSocket;
@@ -18,11 +20,6 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", value_parser = ["-"])]
     json: Option<String>,
 }
-
-/// Below these, runs of the size that the documentation speaks of do not work.
-const OPEN_FILES: u64 = 4096;
-const SOCKET_BUFFER_BYTES: u64 = 1 << 20;
-const MEMORY_MIB: u64 = 1024;
 
 /// A lab with one host is up in some 50 ms.
 const LAB_DEADLINE: Duration = Duration::from_secs(10);
@@ -58,18 +55,11 @@ struct Findings<'a> {
 }
 
 /// The checks that need no other program, by name.
-const CHECKS: &[(&str, fn() -> Found)] = &[
-    ("sockets", sockets),
-    ("route", route),
-    ("open files", open_files),
-    ("udp receive buffer", || socket_buffer("rmem_max")),
-    ("udp send buffer", || socket_buffer("wmem_max")),
-    ("cores", cores),
-    ("memory", memory),
-];
+const CHECKS: &[(&str, fn() -> Found)] = &[("sockets", sockets), ("route", route)];
 
 pub(super) async fn run(args: &Args) -> Exit {
     let mut findings: Vec<Finding> = CHECKS.iter().map(|(name, check)| check().named(name)).collect();
+    findings.extend(machine::checks());
     let mut browsers = BTreeMap::new();
     for engine in [Engine::Chromium, Engine::Firefox] {
         let found = find(engine, &BrowserPlan::default()).await;
@@ -185,68 +175,6 @@ fn route() -> Found {
         "no default route: native peers and Chromium use the loopback interface, Firefox nothing".into(),
         "for Firefox: ip route add default dev lo",
     )
-}
-
-fn open_files() -> Found {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    match (limit.current, limit.maximum) {
-        (None, _) => Found::ok("no limit".into()),
-        (Some(soft), _) if soft >= OPEN_FILES => Found::ok(format!("{soft} allowed")),
-        (Some(soft), hard) => Found::bad(
-            State::Warn,
-            format!("{soft} allowed; hundreds of peers need {OPEN_FILES}"),
-            match hard {
-                Some(hard) if hard < OPEN_FILES => format!("raise the hard limit of {hard} (limits.conf, LimitNOFILE)"),
-                _ => format!("ulimit -n {OPEN_FILES}"),
-            },
-        ),
-    }
-}
-
-fn socket_buffer(name: &str) -> Found {
-    let path = format!("/proc/sys/net/core/{name}");
-    let bytes = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u64>().ok());
-    match bytes {
-        // A network namespace other than the first does not show it.
-        None => Found::unknown(&format!("{path} cannot be read")),
-        Some(bytes) if bytes >= SOCKET_BUFFER_BYTES => Found::ok(format!("up to {} KiB", bytes / 1024)),
-        Some(bytes) => Found::bad(
-            State::Warn,
-            format!("up to {} KiB; bursts of video or bulk data may be dropped", bytes / 1024),
-            format!("sysctl -w net.core.{name}=4194304"),
-        ),
-    }
-}
-
-fn cores() -> Found {
-    match std::thread::available_parallelism() {
-        Ok(cores) if cores.get() >= 2 => {
-            Found::ok(format!("{cores}; a call between two browsers takes about half of one"))
-        }
-        Ok(cores) => Found::bad(State::Warn, format!("{cores}"), "use two or more for calls with browsers"),
-        Err(error) => Found::unknown(&error.to_string()),
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn memory() -> Found {
-    use procfs::Current;
-    match procfs::Meminfo::current() {
-        Ok(memory) => {
-            let free = memory.mem_available.unwrap_or(memory.mem_free) / (1 << 20);
-            if free >= MEMORY_MIB {
-                Found::ok(format!("{free} MiB available; a browser takes 400 to 550"))
-            } else {
-                Found::bad(State::Warn, format!("{free} MiB available"), "a browser takes 400 to 550 MiB: free some")
-            }
-        }
-        Err(error) => Found::unknown(&error.to_string()),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn memory() -> Found {
-    Found::unknown("this system does not tell")
 }
 
 #[cfg(test)]
