@@ -1,5 +1,6 @@
 //! Expectations and the verdict. Pure: no I/O, no clock.
 
+pub mod compare;
 mod expect;
 mod growth;
 mod health;
