@@ -6,7 +6,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::matrix;
-use super::{RenderError, phase_name};
+use super::RenderError;
 use crate::gate::{CellOutcome, CellResult, GateResult, GateVerdict, Judgement, Verdict};
 use crate::record::Record;
 
@@ -109,7 +109,7 @@ fn calls(scenario: &str, record: &Record, judgement: &Judgement) -> TestCase {
                 "{} in call {}, phase {}: {}",
                 failure.peer,
                 failure.call,
-                phase_name(failure.phase),
+                failure.phase.name(),
                 failure.reason
             )
         })

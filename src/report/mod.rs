@@ -33,22 +33,6 @@ pub use terminal::{Style, render as terminal};
 
 use crate::gate::{Expectation, GateResult, Statistic};
 use crate::plan::CallPlan;
-use crate::record::Phase;
-
-/// The word for a phase.
-fn phase_name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Start => "start",
-        Phase::Signaling => "signaling",
-        Phase::Offer => "offer",
-        Phase::Answer => "answer",
-        Phase::Ice => "ICE",
-        Phase::Dtls => "DTLS",
-        Phase::DataChannel => "data channel",
-        Phase::Media => "media",
-        Phase::Teardown => "teardown",
-    }
-}
 
 /// What a call is shown under where like calls are brought together: its set, or the matrix, whose sets are too many to be
 /// told one by one.
