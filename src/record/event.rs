@@ -78,24 +78,7 @@ pub enum EventKind {
     ProgramEnded(ProgramEnd),
     /// The state of the run over the last second or longer.
     Interval(Box<Interval>),
-    impl Phase {
-    /// The word in every report.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Signaling => "signaling",
-            Self::Offer => "offer",
-            Self::Answer => "answer",
-            Self::Ice => "ICE",
-            Self::Dtls => "DTLS",
-            Self::DataChannel => "data channel",
-            Self::Media => "media",
-            Self::Teardown => "teardown",
-        }
-    }
-}
-
-/// A call failed at one of its peers.
+    /// A call failed at one of its peers.
     Failure(Failure),
     /// A call was not started, because the harness could not start it in time.
     Dropped {
@@ -189,6 +172,23 @@ pub enum Phase {
     Media,
     /// Hanging up.
     Teardown,
+}
+
+impl Phase {
+    /// The word in every report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Signaling => "signaling",
+            Self::Offer => "offer",
+            Self::Answer => "answer",
+            Self::Ice => "ICE",
+            Self::Dtls => "DTLS",
+            Self::DataChannel => "data channel",
+            Self::Media => "media",
+            Self::Teardown => "teardown",
+        }
+    }
 }
 
 /// A call failed at one of its peers.

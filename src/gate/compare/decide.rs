@@ -70,9 +70,12 @@ pub struct MetricChange {
 
 /// Every metric of both sides, in the order of a call's life.
 pub(super) fn metrics(base: &Side, new: &Side, policy: &Policy) -> Vec<MetricChange> {
-    let pairs: Vec<(Metric, Statistic)> =
-        all_metrics(base, new).into_iter().flat_map(|metric| Statistic::of(metric).iter().map(move |it| (metric, *it))).collect();
-    let mut looks: Vec<Look> = pairs.into_iter().map(|(metric, statistic)| Look::at(base, new, metric, statistic, policy)).collect();
+    let pairs: Vec<(Metric, Statistic)> = all_metrics(base, new)
+        .into_iter()
+        .flat_map(|metric| Statistic::of(metric).iter().map(move |it| (metric, *it)))
+        .collect();
+    let mut looks: Vec<Look> =
+        pairs.into_iter().map(|(metric, statistic)| Look::at(base, new, metric, statistic, policy)).collect();
     correct(&mut looks);
     let tests = looks.iter().filter(|look| look.p.is_some()).count();
     looks.into_iter().map(|look| look.decide(policy, tests)).collect()
@@ -200,7 +203,8 @@ impl Look {
     /// square root of their number, lies on one side of the nearest threshold.
     fn repeats(&self, policy: &Policy, tests: usize, interval: Option<(f64, f64)>) -> Option<usize> {
         let runs = self.values.0.len().min(self.values.1.len());
-        let least = (2..=MOST_REPEATS).find(|runs| least_p(*runs, *runs) * (tests.max(1) as f64) < policy.false_alarms)?;
+        let least =
+            (2..=MOST_REPEATS).find(|runs| least_p(*runs, *runs) * (tests.max(1) as f64) < policy.false_alarms)?;
         let narrow = match (interval, self.shift) {
             (Some((low, high)), Some(shift)) => {
                 let room = (shift.estimate.abs() - self.threshold).abs();
@@ -222,7 +226,9 @@ impl Look {
         };
         let unit = self.metric.unit();
         let show = |value: f64| show(value, unit);
-        let within = interval.map_or("too few runs for an interval".to_owned(), |(low, high)| format!("{} to {}", show(low), show(high)));
+        let within = interval.map_or("too few runs for an interval".to_owned(), |(low, high)| {
+            format!("{} to {}", show(low), show(high))
+        });
         let mut said = format!(
             "{name} {}: {} instead of {}, shifted by {} ({within})",
             change.name(),
@@ -248,7 +254,8 @@ fn lacks(base: &Side, new: &Side, metric: Metric) -> Option<String> {
     let (before, after) = (samples(base), samples(new));
     // How many samples there are while media flows depends on when it ends.
     let enough = if metric.scope() == Scope::Stream { ENOUGH / 2.0 } else { ENOUGH };
-    (after < before * enough).then(|| format!("{after:.1} samples in a run, before {before:.1}: what is missing cannot have become better"))
+    (after < before * enough)
+        .then(|| format!("{after:.1} samples in a run, before {before:.1}: what is missing cannot have become better"))
 }
 
 /// Holm's correction: the least p counts as many times as there are tests, the next one time less, and so on.

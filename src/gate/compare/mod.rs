@@ -61,7 +61,9 @@ pub struct Comparison {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Mismatch {
     /// They did different things.
-    #[error("{base} and {new} are not of the same plan: their {what} differ; compare runs of one scenario with the same settings and seed")]
+    #[error(
+        "{base} and {new} are not of the same plan: their {what} differ; compare runs of one scenario with the same settings and seed"
+    )]
     Plan {
         /// The base's name.
         base: String,
@@ -71,7 +73,9 @@ pub enum Mismatch {
         what: &'static str,
     },
     /// They ran on different machines.
-    #[error("{base} and {new} are from different machines ({what}), so that a difference says nothing about what was tested; run both on one, or pass --any-host")]
+    #[error(
+        "{base} and {new} are from different machines ({what}), so that a difference says nothing about what was tested; run both on one, or pass --any-host"
+    )]
     Host {
         /// The base's name.
         base: String,
@@ -137,7 +141,11 @@ fn untrusted(base: &Side, new: &Side) -> Vec<String> {
             }
         }
         reasons.extend(verdicts.into_iter().map(|(verdict, count)| {
-            format!("{count} of the {} runs of {} ended as {verdict}, so that nothing follows from them", side.runs.len(), side.name)
+            format!(
+                "{count} of the {} runs of {} ended as {verdict}, so that nothing follows from them",
+                side.runs.len(),
+                side.name
+            )
         }));
     }
     reasons

@@ -109,7 +109,8 @@ impl Null {
 fn normal_below(z: f64) -> f64 {
     let x = z.abs() / std::f64::consts::SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * x);
-    let series = t * (0.254_829_592 + t * (-0.284_496_736 + t * (1.421_413_741 + t * (-1.453_152_027 + t * 1.061_405_429))));
+    let series =
+        t * (0.254_829_592 + t * (-0.284_496_736 + t * (1.421_413_741 + t * (-1.453_152_027 + t * 1.061_405_429))));
     let tail = series * (-x * x).exp() / 2.0;
     if z < 0.0 { tail } else { 1.0 - tail }
 }
@@ -169,7 +170,8 @@ mod tests {
         let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(7);
         let mut holds = 0;
         for _ in 0..2_000 {
-            let mut side = |by: f64| -> Vec<f64> { (0..10).map(|_| by - (1.0 - random.random::<f64>()).ln()).collect() };
+            let mut side =
+                |by: f64| -> Vec<f64> { (0..10).map(|_| by - (1.0 - random.random::<f64>()).ln()).collect() };
             let (base, new) = (side(0.0), side(0.5));
             let (low, high) = shift(&base, &new, 0.95).unwrap().interval;
             holds += u32::from((low..=high).contains(&0.5));

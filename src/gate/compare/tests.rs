@@ -50,8 +50,10 @@ fn equals_give_no_false_alarm_in_hundreds_of_comparisons() {
     let mut random = ChaCha8Rng::seed_from_u64(1);
     for spread in [0.05, 0.3, 1.0] {
         let alarms = (0..200).filter(|_| {
-            let (base, new) =
-                (side("base", 10, &all_at(50.0), spread, &mut random), side("new", 10, &all_at(50.0), spread, &mut random));
+            let (base, new) = (
+                side("base", 10, &all_at(50.0), spread, &mut random),
+                side("new", 10, &all_at(50.0), spread, &mut random),
+            );
             compared(&base, &new).verdict != Verdict::Pass
         });
         assert!(alarms.count() <= 2, "{spread}");
