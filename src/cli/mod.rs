@@ -2,6 +2,7 @@
 
 mod capacity;
 mod check;
+mod compare;
 mod completions;
 mod doctor;
 mod exit;
@@ -11,6 +12,7 @@ mod init;
 mod lab;
 mod probe;
 mod progress;
+mod repeat;
 mod report;
 mod run;
 mod scenario;
@@ -37,6 +39,8 @@ enum Command {
     Check(check::Args),
     Serve(serve::Args),
     Probe(probe::Args),
+    Compare(compare::Args),
+    Baseline(compare::BaselineArgs),
     Report(report::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
@@ -73,6 +77,8 @@ async fn dispatch(command: Command) -> Exit {
         Command::Check(args) => check::run(&args),
         Command::Serve(args) => serve::run(args).await,
         Command::Probe(args) => probe::run(args).await,
+        Command::Compare(args) => compare::run(&args),
+        Command::Baseline(args) => compare::baseline(&args),
         Command::Report(args) => report::run(&args),
         Command::Doctor(args) => doctor::run(&args).await,
         Command::Schema(args) => schema::run(&args),

@@ -3,6 +3,7 @@
 
 mod capacity;
 mod charts;
+mod comparison;
 mod fallback;
 mod format;
 mod github;
@@ -23,6 +24,7 @@ mod timeline;
 mod waterfall;
 
 pub use capacity::{annotation as capacity_annotation, line as capacity_line, terminal as capacity_terminal};
+pub use comparison::{markdown as comparison_markdown, text as comparison_text};
 pub use format::{Format, RenderError};
 pub use github::render as github_annotations;
 pub use json::schema as json_schema;

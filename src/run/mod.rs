@@ -84,7 +84,7 @@ pub async fn run(plan: Plan, options: Options) -> Result<Finished, RunError> {
 }
 
 /// The same, with the record in a directory that is there already, wherever `options.out` is.
-async fn run_in(plan: Plan, directory: RunDirectory, options: Options) -> Result<Finished, RunError> {
+pub async fn run_in(plan: Plan, directory: RunDirectory, options: Options) -> Result<Finished, RunError> {
     let now = jiff::Timestamp::now();
     let events = directory.create_events()?;
     let (recorder, stream) = Recorder::new();
