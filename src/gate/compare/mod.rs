@@ -21,7 +21,7 @@ use crate::record::Metric;
 pub use decide::{Change, MetricChange};
 pub use fact::FactChange;
 pub use shift::{Shift, shift};
-pub use side::{RunSummary, Side, SummaryError};
+pub use side::{MetricSummary, RunSummary, Side, SummaryError};
 
 /// When a change counts.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]

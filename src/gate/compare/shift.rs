@@ -40,7 +40,7 @@ pub fn shift(base: &[f64], new: &[f64], confidence: f64) -> Option<Shift> {
 }
 
 /// The least probability by chance that this many runs a side can show.
-pub fn least_p(base: usize, new: usize) -> f64 {
+pub(super) fn least_p(base: usize, new: usize) -> f64 {
     (2.0 * Null::new(base, new).at_most(0)).min(1.0)
 }
 

@@ -1,7 +1,6 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::side::MetricSummary;
 use super::*;
 
 const SETUP: Metric = Metric::ConnectionTimeMs;
