@@ -43,7 +43,8 @@ fn equals_pass_and_one_failed_call_does_not() {
     let new = second.record.clone().expect("records").join("run-002");
     let events = std::fs::read_to_string(new.join("events.ndjson")).expect("events");
     let end = events.lines().position(|line| line.contains("\"run_ended\"")).expect("an end");
-    let failure = r#"{"at_us":1000,"type":"failure","peer":"native/0","call":"native-native/0","phase":"dtls","reason":"x"}"#;
+    let failure =
+        r#"{"at_us":1000,"type":"failure","peer":"native/0","call":"native-native/0","phase":"dtls","reason":"x"}"#;
     let mut lines: Vec<&str> = events.lines().collect();
     lines.insert(end, failure);
     std::fs::write(new.join("events.ndjson"), lines.join("\n") + "\n").expect("events");

@@ -5,9 +5,10 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use super::Exit;
+use super::interleave::{self, Sides};
 use super::run::{append_step_summary, write_json};
 use crate::gate::Verdict;
-use crate::gate::compare::{Comparison, Policy, Side, compare};
+use crate::gate::compare::{Allowed, Comparison, Policy, Side, compare};
 use crate::record::{Record, RunDirectory, write_whole};
 use crate::report;
 
@@ -26,6 +27,21 @@ pub(super) struct Args {
     base: PathBuf,
     /// What it is now
     new: PathBuf,
+    /// Run both sides here, by turns: BASE and NEW are scenarios, or two binaries of the harness that run --scenario
+    #[arg(long)]
+    interleave: bool,
+    /// What binaries run
+    #[arg(long, value_name = "SCENARIO", requires = "interleave")]
+    scenario: Option<PathBuf>,
+    /// How often each side runs, after a run to warm up
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000), requires = "interleave")]
+    repeat: u32,
+    /// The seed of all runs
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), requires = "interleave")]
+    seed: u64,
+    /// Folder of the records
+    #[arg(long, value_name = "DIR", default_value = "reports", env = "HARNESS_OUT")]
+    out: PathBuf,
     #[command(flatten)]
     how: How,
     /// Write the comparison as JSON to this file; `-` is standard output, and silences the text
@@ -64,18 +80,36 @@ enum BaselineCommand {
 }
 
 pub(super) fn run(args: &Args) -> Exit {
+    if args.interleave {
+        return interleave::run(&Sides {
+            sides: [&args.base, &args.new],
+            scenario: args.scenario.as_deref(),
+            repeat: args.repeat,
+            seed: args.seed,
+            out: &args.out,
+            how: &args.how,
+            json: args.json.as_deref(),
+        });
+    }
     let sides = read_side(&args.base).and_then(|base| Ok((base, read_side(&args.new)?)));
     let (base, new) = match sides {
         Ok(sides) => sides,
         Err(error) => return usage(&error),
     };
-    show(&base, &new, &args.how, args.json.as_deref())
+    show(&base, &new, &args.how, args.how.allowed(), args.json.as_deref())
+}
+
+impl How {
+    /// What may differ between sides that were run apart.
+    pub(super) fn allowed(&self) -> Allowed {
+        Allowed { any_host: self.any_host, any_plan: false }
+    }
 }
 
 /// Compares and shows; the exit code is the comparison's.
-pub(super) fn show(base: &Side, new: &Side, how: &How, json: Option<&Path>) -> Exit {
+pub(super) fn show(base: &Side, new: &Side, how: &How, allowed: Allowed, json: Option<&Path>) -> Exit {
     let policy = Policy { tolerance: how.tolerance, ..Policy::default() };
-    let comparison = match compare(base, new, policy, how.any_host) {
+    let comparison = match compare(base, new, policy, allowed) {
         Ok(comparison) => comparison,
         Err(error) => return usage(&error.to_string()),
     };

@@ -8,6 +8,7 @@ mod doctor;
 mod exit;
 mod guard;
 mod init;
+mod interleave;
 #[cfg(target_os = "linux")]
 mod lab;
 mod probe;
@@ -56,6 +57,8 @@ enum Command {
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    #[cfg(target_os = "linux")]
+    interleave::end_with_parent();
     // Namespaces are entered before there is a second thread.
     #[cfg(target_os = "linux")]
     if let Command::Lab(args) = &cli.command {

@@ -75,7 +75,7 @@ pub(super) async fn run(repeats: Repeats) -> Exit {
     }
     let Some(base) = base else { return worst };
     match read_side(directory.path()) {
-        Ok(new) => worse(worst, show(&base, &new, &repeats.how, repeats.json.as_deref())),
+        Ok(new) => worse(worst, show(&base, &new, &repeats.how, repeats.how.allowed(), repeats.json.as_deref())),
         Err(error) => {
             eprintln!("error: {error}");
             Exit::Error

@@ -57,6 +57,15 @@ pub struct Comparison {
     pub facts: Vec<FactChange>,
 }
 
+/// What may differ between two sides.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Allowed {
+    /// The machine.
+    pub any_host: bool,
+    /// What was run.
+    pub any_plan: bool,
+}
+
 /// Why two sides cannot be compared.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Mismatch {
@@ -89,9 +98,13 @@ pub enum Mismatch {
     Empty(String),
 }
 
-/// Compares two sides; `any_host` also those from different machines.
-pub fn compare(base: &Side, new: &Side, policy: Policy, any_host: bool) -> Result<Comparison, Mismatch> {
-    comparable(base, new, any_host)?;
+/// Compares two sides.
+///
+/// # Errors
+///
+/// One of them is empty, or they differ in more than is allowed.
+pub fn compare(base: &Side, new: &Side, policy: Policy, allowed: Allowed) -> Result<Comparison, Mismatch> {
+    comparable(base, new, allowed)?;
     let metrics = decide::metrics(base, new, &policy);
     let facts = fact::changes(base, new);
     let invalid = untrusted(base, new);
@@ -106,22 +119,25 @@ pub fn compare(base: &Side, new: &Side, policy: Policy, any_host: bool) -> Resul
     Ok(Comparison { verdict, reasons, policy, runs: (base.runs.len(), new.runs.len()), metrics, facts })
 }
 
-fn comparable(base: &Side, new: &Side, any_host: bool) -> Result<(), Mismatch> {
+fn comparable(base: &Side, new: &Side, allowed: Allowed) -> Result<(), Mismatch> {
     if let Some(empty) = [base, new].into_iter().find(|side| side.runs.is_empty()) {
         return Err(Mismatch::Empty(empty.name.clone()));
     }
     let names = || (base.name.clone(), new.name.clone());
     let differs = [
         (base.schema_version != new.schema_version, "schema versions"),
-        (base.scenario_digest != new.scenario_digest, "scenario files"),
-        (base.plan_digest != new.plan_digest, "plans (settings, seed, or how the harness expands them)"),
+        (!allowed.any_plan && base.scenario_digest != new.scenario_digest, "scenario files"),
+        (
+            !allowed.any_plan && base.plan_digest != new.plan_digest,
+            "plans (settings, seed, or how the harness expands them)",
+        ),
     ];
     if let Some((_, what)) = differs.into_iter().find(|(differs, _)| *differs) {
         let (base, new) = names();
         return Err(Mismatch::Plan { base, new, what });
     }
     let differing = side::HOST_KEYS.iter().find(|key| base.environment.get(**key) != new.environment.get(**key));
-    if let (Some(key), false) = (differing, any_host) {
+    if let (Some(key), false) = (differing, allowed.any_host) {
         let value = |side: &Side| side.environment.get(*key).cloned().unwrap_or_else(|| "unknown".into());
         let what = format!("{key}: {} and {}", value(base), value(new));
         let (base, new) = names();

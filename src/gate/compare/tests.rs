@@ -41,7 +41,7 @@ fn found(comparison: &Comparison, metric: Metric) -> Vec<Change> {
 }
 
 fn compared(base: &Side, new: &Side) -> Comparison {
-    compare(base, new, Policy::default(), false).unwrap()
+    compare(base, new, Policy::default(), Allowed::default()).unwrap()
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn what_cannot_be_compared_is_refused() {
     let with = |change: &dyn Fn(&mut Side)| {
         let mut new = base.clone();
         change(&mut new);
-        compare(&base, &new, Policy::default(), false)
+        compare(&base, &new, Policy::default(), Allowed::default())
     };
     assert!(matches!(with(&|new| new.plan_digest = "q".into()), Err(Mismatch::Plan { .. })));
     assert!(matches!(with(&|new| new.scenario_digest = "q".into()), Err(Mismatch::Plan { .. })));
@@ -151,5 +151,5 @@ fn what_cannot_be_compared_is_refused() {
     assert!(matches!(with(&elsewhere), Err(Mismatch::Host { .. })));
     let mut new = base.clone();
     elsewhere(&mut new);
-    assert!(compare(&base, &new, Policy::default(), true).is_ok());
+    assert!(compare(&base, &new, Policy::default(), Allowed { any_host: true, any_plan: false }).is_ok());
 }
