@@ -226,9 +226,10 @@ impl Look {
         };
         let unit = self.metric.unit();
         let show = |value: f64| show(value, unit);
-        let within = interval.map_or("too few runs for an interval".to_owned(), |(low, high)| {
-            format!("{} to {}", show(low), show(high))
-        });
+        let within = interval.map_or_else(
+            || "too few runs for an interval".to_owned(),
+            |(low, high)| format!("{} to {}", show(low), show(high)),
+        );
         let mut said = format!(
             "{name} {}: {} instead of {}, shifted by {} ({within})",
             change.name(),
@@ -237,9 +238,10 @@ impl Look {
             show(shift.estimate)
         );
         if change == Change::Inconclusive {
-            said += &repeats.map_or("; no reasonable number of repeats would tell".to_owned(), |repeats| {
-                format!("; {repeats} repeats a side would tell")
-            });
+            said += &repeats.map_or_else(
+                || "; no reasonable number of repeats would tell".to_owned(),
+                |repeats| format!("; {repeats} repeats a side would tell"),
+            );
         }
         said
     }
