@@ -108,7 +108,7 @@ impl NativePeer {
         let (media_plan, key_frames) = (context.plan.media_of(&context.call), media.key_frames.clone());
         let stack = context.group.stack.unwrap_or_default();
         // A browser adapts its rate to feedback that only the core gives.
-        let bypass = stack == NativeStack::Dense && media.other_is_native();
+        let bypass = stack == NativeStack::Dense && media::other_is_native(&context);
         let setup = Setup::new(context.ice_policy(), host, &relays, media_plan, key_frames, bypass)
             .map_err(|error| failure(&error))?;
         let connection: Arc<dyn Connection> = match stack {
