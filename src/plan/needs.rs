@@ -77,21 +77,21 @@ impl Needs {
         let with_browsers = browsers * BROWSER_DESCRIPTORS + if bundled { tabs } else { 0 };
         // Sockets of modelled networks are none of the system's, and in a namespace of its own a peer has one address, and
         // all ports for itself.
-        let (addresses_at_least, shares_ports) = match plan.network.as_ref().map(|network| network.driver) {
-            None => (addresses.max(1), true),
+        let (sockets, shares_ports) = match plan.network.as_ref().map(|network| network.driver) {
+            None => (addresses.max(1) + streams, true),
             Some(NetworkDriver::InProcess) => (0, false),
-            Some(NetworkDriver::Kernel) => (1, false),
+            Some(NetworkDriver::Kernel) => (1 + streams, false),
         };
-        let slow_peers = if_slow.of_kind(is(Engine::Native)) * (addresses.max(1) + streams);
+        let descriptors = |peak: &Peak<'_>| {
+            let sockets = peak.of_kind(is(Engine::Native)) * sockets;
+            OWN_DESCRIPTORS + sockets + peak.connections * ends + with_browsers
+        };
         Self {
             native_peers,
             signaling_peers,
             browsers,
-            descriptors: OWN_DESCRIPTORS
-                + native_peers * addresses_at_least
-                + at_least.connections * ends
-                + with_browsers,
-            descriptors_if_slow: OWN_DESCRIPTORS + slow_peers + if_slow.connections * ends + with_browsers,
+            descriptors: descriptors(&at_least),
+            descriptors_if_slow: descriptors(&if_slow),
             ports: if shares_ports { native_peers + signaling_peers + tabs } else { 0 },
             memory_bytes: OWN_BYTES
                 + native_peers * LEAST_PEER_BYTES
@@ -209,7 +209,8 @@ mod tests {
         assert_eq!(at_once.memory_bytes, OWN_BYTES + 600 * LEAST_PEER_BYTES);
         let in_turn = Needs::of(&plan("[[peers]]\ncount = 600\n[load]\narrivals = \"1/s\"\nhold = \"5s\"\n"), 1);
         assert_eq!(in_turn.native_peers, 10, "5 s of one call per second");
-        assert_eq!(in_turn.descriptors_if_slow, OWN_DESCRIPTORS + 600 * 3, "all wait for their deadlines");
+        let waiting = 2 * (5 + 10 + 10 + 30 + 60);
+        assert_eq!(in_turn.descriptors_if_slow, OWN_DESCRIPTORS + waiting * 3, "all wait for their deadlines");
     }
 
     #[test]
@@ -217,7 +218,7 @@ mod tests {
         let rooms = Needs::of(&plan("[topology]\nkind = \"rooms\"\nsize = 4\ncount = 100\n[[peers]]\n"), 1);
         assert_eq!(rooms.native_peers, 1_200);
         assert_eq!(rooms.descriptors, OWN_DESCRIPTORS + 1_200 + 2 * 400);
-        let modelled = "[network]\ndriver = \"in-process\"\n[[network.site]]\nname = \"a\"\n\
+        let modelled = "[network]\ndriver = \"in-process\"\n[[network.site]]\nname = \"a\"\npreset = \"open\"\n\
                         [[peers]]\nsite = \"a\"\ncount = 10\n";
         let modelled = Needs::of(&plan(modelled), 3);
         assert_eq!((modelled.descriptors, modelled.ports), (OWN_DESCRIPTORS + 10 * 2, 0));

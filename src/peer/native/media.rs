@@ -11,7 +11,7 @@ use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodecParameters, RtpCodecKind};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{opus, video_codec};
-use super::data::DataTraffic;
+use super::data::{DataTraffic, UnderWay};
 use super::key_frame::KeyFrameRequests;
 use super::source::{SentCounters, Source};
 use super::state::Tracker;
@@ -236,6 +236,7 @@ impl Media {
     /// more. An end that cannot say what it sent may go on sending: it is given a fixed time.
     pub(super) async fn drained(&self, sent: Option<&Sent>) {
         let start = Instant::now();
+        let deadline = Duration::from_micros(self.context.plan.deadlines.first_media_us);
         loop {
             let arrived = sent.is_none_or(|sent| {
                 let frames = lock(&self.received.video).as_ref().map(|video| video.report().intact);
@@ -244,8 +245,11 @@ impl Media {
             });
             let last = lock(&self.received.last).unwrap_or(start).max(self.data.last_arrival().unwrap_or(start));
             let quiet = if sent.is_some() { last.elapsed() } else { start.elapsed() };
-            let limit = if self.data.awaits_repetition(sent) { DRAIN_RELIABLE } else { DRAIN };
-            if (arrived && self.data.is_drained(sent)) || quiet >= limit {
+            let data = self.data.under_way(sent);
+            let limit = if data == UnderWay::Repeated { DRAIN_RELIABLE } else { DRAIN };
+            // What is missing then is to be reported, which a deadline that passes would prevent.
+            let limit = limit.min(deadline / 2);
+            if (arrived && data == UnderWay::Nothing) || quiet >= limit {
                 return;
             }
             tokio::time::sleep((limit - quiet).min(Duration::from_millis(20))).await;
