@@ -23,7 +23,7 @@ const WARM: usize = 40;
 /// Rounds in all.
 const ROUNDS: usize = 400;
 
-/// How long what was closed may take to be gone.
+/// How long a round may take, and then what was closed to be gone.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,7 +45,8 @@ async fn connecting_and_closing_leaves_memory_descriptors_and_tasks_as_they_were
     let mut warm = None;
     for round in 1..=ROUNDS {
         let calls = plan.calls.iter().map(|call| connect_and_close(&engines, &plan, call, &network));
-        futures_util::future::join_all(calls).await;
+        let done = tokio::time::timeout(PATIENCE, futures_util::future::join_all(calls)).await;
+        assert!(done.is_ok(), "round {round} hangs");
         if round == WARM {
             warm = Some((descriptors(), tasks(), resident()));
         }

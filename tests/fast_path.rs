@@ -35,7 +35,7 @@ fn receiver() -> VideoReceiver {
 
 #[test]
 fn the_keys_seen_open_what_the_core_sealed_in_both_directions() {
-    let mut pair = CorePair::connect(true);
+    let mut pair = CorePair::connect();
     let (offered, answered) = (pair.offerer.shelves.keys.take().unwrap(), pair.answerer.shelves.keys.take().unwrap());
     let (there, back) = (pair.offerer.ssrc, pair.answerer.ssrc);
     let now = pair.now;
@@ -59,7 +59,7 @@ fn the_keys_seen_open_what_the_core_sealed_in_both_directions() {
 
 #[test]
 fn the_core_opens_what_was_sealed_with_the_keys_seen() {
-    let mut pair = CorePair::connect(true);
+    let mut pair = CorePair::connect();
     let keys = pair.offerer.shelves.keys.take().unwrap();
     let cipher = Cipher::new(&keys.local);
     let mut sender = FastSender::new(Source::Video(video(pair.offerer.ssrc, pair.now)));

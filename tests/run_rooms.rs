@@ -36,7 +36,14 @@ fn people_come_and_go_and_the_calls_of_those_who_stay_go_on() {
     let report = run.report();
     assert_eq!(report["calls"]["failed"], 0);
     assert_eq!(report["calls"]["connected"], report["calls"]["planned"]);
-    // The plan that the run wrote does the same again.
+    // They left while others stayed, not all at the end.
+    let times = |mark: &str| -> Vec<f64> {
+        report["peers"].as_array().unwrap().iter().filter_map(|peer| peer["marks"][mark].as_f64()).collect()
+    };
+    let first_left = times("left").into_iter().fold(f64::INFINITY, f64::min);
+    let last_came = times("intended").into_iter().fold(0.0, f64::max);
+    assert!(first_left < last_came, "nobody left before the last one came");
+    // The plan that the run wrote names everybody, and can be run.
     let plan = run.record.as_ref().expect("a record").join("plan.toml");
     let plan_text = std::fs::read_to_string(&plan).unwrap();
     assert_eq!(plan_text.matches("[[members]]").count(), 15, "5 per second for 3 s");

@@ -63,9 +63,9 @@ pub struct Statistics {
 pub struct Reading {
     /// The limit's name.
     pub name: String,
-    /// How seconds were brought together: `median`, `p99`, `mean` or `total`.
+    /// How the intervals were brought together: `median`, `p99`, `mean`, `most`, `total` or `trend`.
     pub statistic: String,
-    /// What was measured; absent where the machine does not tell, or nothing was sent.
+    /// What was measured; absent where the machine does not tell, nothing was sent, or the run was too short for a trend.
     pub observed: Option<f64>,
     /// The limit.
     pub limit: f64,

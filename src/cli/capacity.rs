@@ -87,17 +87,12 @@ pub(super) async fn find(target: Target, loaded: &Loaded) -> Exit {
 
 /// What will happen, said before it does.
 fn announcement(range: Range, most_runs: u32, high: &Plan) -> String {
-    let longest_us = planned_us(high);
+    let longest_us = high.load_us();
     let in_all = report::duration(longest_us.saturating_mul(most_runs.into()));
     let each = report::duration(longest_us);
     format!(
         "searching {range}: at most {most_runs} runs of at most {each} each, {in_all} in all, and what setting up and hanging up take; usually about half"
     )
-}
-
-/// How long the load of a plan lasts.
-fn planned_us(plan: &Plan) -> u64 {
-    plan.calls.iter().map(|call| call.start_us.saturating_add(call.hold_us)).max().unwrap_or(0)
 }
 
 /// Writes the files of the search, and shows what it came to.
@@ -165,7 +160,7 @@ impl Plans {
         if plan.digest != self.digest {
             return Err(format!("{} was changed while it was searched; start again", plan.scenario));
         }
-        let peak = peak_calls(&plan);
+        let peak = plan.calls_at_once();
         if quantity == Quantity::Calls && peak != load {
             return Err(format!(
                 "--find-capacity: with {load} calls planned, {peak} are there at the same time, because the first are over \
@@ -174,20 +169,6 @@ impl Plans {
         }
         Ok(plan)
     }
-}
-
-/// The most calls that are planned to be there at the same time.
-fn peak_calls(plan: &Plan) -> u64 {
-    let starts = plan.calls.iter().map(|call| (call.start_us, 1_i64));
-    let ends = plan.calls.iter().map(|call| (call.start_us.saturating_add(call.hold_us), -1));
-    let mut changes: Vec<(u64, i64)> = starts.chain(ends).collect();
-    // At the same instant an end comes first: -1 sorts before 1.
-    changes.sort_unstable();
-    let level = changes.iter().scan(0, |level, (_, change)| {
-        *level += change;
-        Some(*level)
-    });
-    level.max().map_or(0, |peak| u64::try_from(peak).unwrap_or(0))
 }
 
 /// What the search asks for.
@@ -232,22 +213,5 @@ impl Prober for Probing {
             eprintln!("{}", report::capacity_line(capacity));
         }
         super::report::write_capacity_files(&self.directory, capacity).map_err(|error| error.to_string())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::scenario::load;
-
-    #[test]
-    fn calls_that_do_not_overlap_are_not_counted_together() {
-        let peak = |arrivals: &str| {
-            let text = format!("name = 'x'\n[load]\nhold = '2s'\n{arrivals}[[peers]]\ncount = 40\n");
-            peak_calls(&load("a.toml", &text, &Overrides::default()).unwrap().plan)
-        };
-        assert_eq!(peak(""), 20);
-        assert_eq!(peak("arrivals = '100/s'\n"), 20);
-        assert_eq!(peak("arrivals = '5/s'\n"), 10, "the first ends when the eleventh begins");
     }
 }

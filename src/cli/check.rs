@@ -85,8 +85,7 @@ fn load(plan: &Plan) -> String {
         true => seconds(longest),
         false => format!("{} to {}", seconds(shortest), seconds(longest)),
     };
-    let at_once = load_curve(plan, 1).first().map_or(0, |all| all.at_once);
-    let calls = plan.calls.len();
+    let (calls, at_once) = (plan.calls.len(), plan.calls_at_once());
     format!("{calls} calls within {}, {hold} of media each, {at_once} at once", seconds(arrivals))
 }
 

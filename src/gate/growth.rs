@@ -149,10 +149,10 @@ impl Window {
     fn of(record: &Record) -> Option<Self> {
         let counts = record.intervals().iter().map(|at| (at.at_us, at.what.peers.values().sum()));
         let steady = steadiest(&counts.collect::<Vec<(u64, u32)>>())?;
-        let length = steady.to_us - steady.from_us;
+        let length = steady.to_us.saturating_sub(steady.from_us);
         let warm_up = SHORTEST_WARM_UP_US.max((length as f64 * WARM_UP) as u64);
-        let from_us = steady.from_us + warm_up;
-        let window = (from_us + SHORTEST_US <= steady.to_us).then_some(Self { from_us, ..steady })?;
+        let from_us = steady.from_us.saturating_add(warm_up);
+        let window = (from_us.saturating_add(SHORTEST_US) <= steady.to_us).then_some(Self { from_us, ..steady })?;
         // Ever more peers, however slowly they come, need ever more.
         let peers = points(record, &window, |interval| Some(f64::from(interval.peers.values().sum::<u32>())));
         trend(&peers).is_some_and(|(_, tau)| tau < LEAST_TAU).then_some(window)
@@ -176,7 +176,7 @@ fn steadiest(counts: &[(u64, u32)]) -> Option<Window> {
             first += 1;
         };
         let window = Window { from_us: counts[first].0, to_us: counts[last].0, peers };
-        let length = |window: &Window| window.to_us - window.from_us;
+        let length = |window: &Window| window.to_us.saturating_sub(window.from_us);
         if peers.0 > 0 && longest.as_ref().is_none_or(|longest| length(longest) < length(&window)) {
             longest = Some(window);
         }

@@ -158,10 +158,10 @@ impl Levels {
     /// The level that half of the time was not above.
     fn median(mut self) -> Option<f64> {
         self.0.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let half = self.0.iter().map(|(_, covers)| covers).sum::<u64>() / 2;
-        let mut passed = 0;
+        let half = self.0.iter().map(|(_, covers)| *covers as f64).sum::<f64>() / 2.0;
+        let mut passed = 0.0;
         let middle = self.0.iter().find(|(_, covers)| {
-            passed += covers;
+            passed += *covers as f64;
             passed > half
         });
         middle.or_else(|| self.0.last()).map(|(value, _)| *value)

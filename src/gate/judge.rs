@@ -2,7 +2,7 @@
 
 use super::matrix::{self, MatrixResult, matrix};
 use super::strain::Strain;
-use super::{Expectation, Gate, GateResult, GateVerdict, Judgement, Statistic, Verdict, health_checks};
+use super::{CellOutcome, Expectation, Gate, GateResult, GateVerdict, Judgement, Statistic, Verdict, health_checks};
 use crate::record::{Distribution, Metric, Outcome, ProgramEnd, Record, Selection, Unit};
 
 /// Judges a run.
@@ -13,8 +13,8 @@ use crate::record::{Distribution, Metric, Outcome, ProgramEnd, Record, Selection
 /// 2. A record without a start or an end, or with the end "error", is an **error**.
 /// 3. A generator past one of its limits, or never looked at, a run without a call, and networks that are not what was
 ///    asked for, or were never checked, make the result **invalid**: what measures never blames the service for itself.
-///    So does a failure of calls or gates that falls into single seconds in which the generator was past a limit, if there
-///    is no other.
+///    So do failures of calls that all fall into seconds in which the generator was past a limit, and broken gates if such
+///    seconds are many, if there is nothing else.
 /// 4. A failed call, a program of the scenario that fails, a gate that its samples break, or a pair of networks without
 ///    its path is a **fail**.
 /// 5. Something required that was skipped makes the result **invalid**.
@@ -31,7 +31,7 @@ pub fn judge(record: &Record) -> Judgement {
     let findings = [
         (Verdict::Error, broken(record)),
         (Verdict::Invalid, untrusted(record, matrix.as_ref())),
-        (Verdict::Invalid, if failed.is_empty() { Vec::new() } else { strained(record, &gates) }),
+        (Verdict::Invalid, if failed.is_empty() { Vec::new() } else { strained(record, &gates, matrix.as_ref()) }),
         (Verdict::Fail, failed),
         (Verdict::Invalid, incomplete(record)),
         (Verdict::Fail, unmeasured(&gates)),
@@ -117,21 +117,29 @@ fn untrusted(record: &Record, matrix: Option<&MatrixResult>) -> Vec<String> {
 }
 
 /// Why nobody can tell whether the service or the generator is to blame for what failed.
-fn strained(record: &Record, gates: &[GateResult]) -> Vec<String> {
+fn strained(record: &Record, gates: &[GateResult], matrix: Option<&MatrixResult>) -> Vec<String> {
     let Some(plan) = record.plan() else { return Vec::new() };
-    let strain = Strain::of(record, &plan.health);
-    let clear = |call: &str, at_us| !strain.clouds(record, call, at_us);
-    let failures = record.failures();
+    let strain = Strain::of(record, &health_checks(record, &plan.health));
+    let broken = || gates.iter().filter(|result| result.verdict == GateVerdict::Fail);
+    let counts = broken().any(|result| counts_failures(result.gate.metric));
+    // What a gate tolerates decides nothing, in whatever second it came.
+    let failures = record.failures().iter().filter(|it| counts || !is_gated(record, gates, &it.what.call));
+    let failures: Vec<_> = failures.collect();
     // A program that says itself that it failed is to blame, however busy the machine.
     let crashed = record.program_ends().iter().any(|end| !end.ok);
-    if crashed || failures.iter().any(|failure| clear(&failure.what.call, failure.at_us)) {
-        return Vec::new();
-    }
-    let broken = gates.iter().any(|result| result.verdict == GateVerdict::Fail);
-    if failures.is_empty() && !(broken && strain.is_frequent()) {
+    let clear = failures.iter().any(|failure| !strain.clouds(record, &failure.what.call, failure.at_us));
+    // Failed calls say nothing of the rest.
+    let rest = broken().any(|result| !counts_failures(result.gate.metric))
+        || matrix.is_some_and(|matrix| matrix.with(CellOutcome::OverRelayed).next().is_some());
+    if crashed || clear || (rest && !strain.is_frequent()) || (failures.is_empty() && !rest) {
         return Vec::new();
     }
     strain.reason(failures.len()).into_iter().collect()
+}
+
+/// Whether a gate on the metric is broken by failed calls themselves.
+fn counts_failures(metric: Metric) -> bool {
+    matches!(metric, Metric::SetupSuccessRatio | Metric::MediaVerifiedRatio | Metric::SignalingDeliveryRatio)
 }
 
 /// Networks that are not what was asked for, or of which nobody knows.

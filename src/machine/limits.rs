@@ -39,7 +39,7 @@ pub(crate) fn limits() -> Limits {
         memory: memory(),
         receive_buffer: number("/proc/sys/net/core/rmem_max"),
         send_buffer: number("/proc/sys/net/core/wmem_max"),
-        cores: std::thread::available_parallelism().ok().map(|cores| cores.get() as u64),
+        cores: cores(),
         quota_cores: super::control_group::ControlGroup::own().cores(),
         governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
     }
@@ -55,6 +55,17 @@ pub(crate) fn raise_open_files(wanted: u64) -> rustix::io::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     let current = limit.maximum.map_or(wanted, |hard| wanted.min(hard));
     setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum: limit.maximum })
+}
+
+/// Without regard to the control group's quota, which the standard library takes off.
+#[cfg(target_os = "linux")]
+fn cores() -> Option<u64> {
+    rustix::thread::sched_getaffinity(None).ok().map(|cores| cores.count().into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn cores() -> Option<u64> {
+    std::thread::available_parallelism().ok().map(|cores| cores.get() as u64)
 }
 
 #[cfg(target_os = "linux")]

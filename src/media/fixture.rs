@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -59,28 +59,31 @@ pub struct VideoFixture {
 impl VideoFixture {
     /// The fixture of this codec: the built-in one, or `vp8.ivf` or `h264.h264` from a directory.
     ///
-    /// The built-in ones are parsed once per process. A directory is read every time: load once and share.
+    /// Each file is read once per process, and shared by all who load it.
     ///
     /// # Errors
     ///
     /// The file is missing, is not of the codec, or cannot be sent in a loop.
     pub fn load(codec: VideoCodec, directory: Option<&Path>) -> Result<Arc<Self>, FixtureError> {
-        static VP8: OnceLock<Result<Arc<VideoFixture>, FixtureError>> = OnceLock::new();
-        static H264: OnceLock<Result<Arc<VideoFixture>, FixtureError>> = OnceLock::new();
-        let (name, wanted, built_in, bytes) = match codec {
-            VideoCodec::Vp8 => ("vp8.ivf", "vp8.ivf (VP8 in IVF)", &VP8, &include_bytes!("../../fixtures/vp8.ivf")[..]),
-            VideoCodec::H264 => {
-                ("h264.h264", "h264.h264 (Annex B)", &H264, &include_bytes!("../../fixtures/h264.h264")[..])
-            }
+        static LOADED: LazyLock<Mutex<HashMap<(VideoCodec, Option<PathBuf>), Arc<VideoFixture>>>> =
+            LazyLock::new(Mutex::default);
+        let (name, wanted, built_in) = match codec {
+            VideoCodec::Vp8 => ("vp8.ivf", "vp8.ivf (VP8 in IVF)", &include_bytes!("../../fixtures/vp8.ivf")[..]),
+            VideoCodec::H264 => ("h264.h264", "h264.h264 (Annex B)", &include_bytes!("../../fixtures/h264.h264")[..]),
         };
-        let parse = |path: PathBuf, file: Bytes| match Self::parse(codec, &file) {
-            Ok(fixture) => Ok(Arc::new(fixture)),
-            Err(reason) => Err(FixtureError::Invalid { path, reason }),
-        };
-        match directory {
-            Some(directory) => parse(directory.join(name), read(directory, name, wanted)?),
-            None => built_in.get_or_init(|| parse(Path::new("fixtures").join(name), Bytes::from_static(bytes))).clone(),
+        // Held while a file is read, so that a thousand peers that start together read it once.
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (codec, directory.map(Path::to_owned));
+        if let Some(fixture) = loaded.get(&key) {
+            return Ok(Arc::clone(fixture));
         }
+        let file = match directory {
+            Some(directory) => read(directory, name, wanted)?,
+            None => Bytes::from_static(built_in),
+        };
+        let path = directory.unwrap_or(Path::new("fixtures")).join(name);
+        let fixture = Self::parse(codec, &file).map_err(|reason| FixtureError::Invalid { path, reason })?;
+        Ok(Arc::clone(loaded.entry(key).or_insert(Arc::new(fixture))))
     }
 
     /// The codec.

@@ -21,8 +21,8 @@ pub(crate) use self::native::host_addresses;
 use self::network::PeerNetwork;
 use self::signaling::SignalingPeer;
 use crate::plan::{CallPlan, Engine, GroupPlan, IceTransportPolicy, Plan, Role};
-use crate::record::{Failure, Lateness, Mark, MediaKind, MediaReport, PeerRecorder, Phase};
-use crate::signaling::client::Seat;
+use crate::record::{Failure, Lateness, Mark, MediaKind, MediaReport, Metric, PeerRecorder, Phase};
+use crate::signaling::client::{Receiver, Seat, Sender};
 use crate::signaling::{Client, ClientError};
 
 /// One end of one call, of any kind.
@@ -59,6 +59,14 @@ pub trait Peer: Send {
     fn waiting_for(&self) -> (Phase, String);
 }
 
+/// A peer's place in the room of its call.
+struct Joined {
+    sender: Sender,
+    receiver: Receiver,
+    /// Who was there before.
+    present: Vec<String>,
+}
+
 /// Everything that a peer needs to know to take part in its call.
 #[derive(Clone)]
 pub struct PeerContext {
@@ -84,13 +92,24 @@ impl PeerContext {
         self.plan.policy_of(&self.call)
     }
 
+    /// Connects to the signaling server, joins the room of the call and measures the round trip, each with its mark; says
+    /// who is in the room. `connected` is called in between, for those who tell what they wait for. Has no deadline of its
+    /// own.
+    async fn join(&self, connected: impl FnOnce()) -> Result<Joined, Failure> {
+        let failure = |error: ClientError| self.failure(Phase::Signaling, error.to_string());
+        let mut client = self.signaling().await.map_err(failure)?;
+        connected();
+        let present = client.join(&self.call.room).await.map_err(failure)?;
+        self.recorder.mark(Mark::Joined);
+        let rtt = client.ping().await.map_err(failure)?;
+        self.recorder.sample(Metric::SignalingRttMs, rtt.as_secs_f64() * 1e3);
+        let (sender, receiver) = client.split();
+        Ok(Joined { sender, receiver, present })
+    }
+
     /// Connects to the signaling server, and marks when. Peers of one person in a room share a connection, whose opening is
     /// told by the first call that the person makes on coming.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Client::connect`].
-    pub async fn signaling(&self) -> Result<Client, ClientError> {
+    async fn signaling(&self) -> Result<Client, ClientError> {
         let Some(seat) = &self.seat else {
             self.recorder.mark(Mark::JoinStarted);
             let client = Client::connect(&self.network.signaling).await?;

@@ -32,7 +32,7 @@ pub fn load_curve(plan: &Plan, stretches: u64) -> Vec<Stretch> {
     for (at_us, is_start) in turns {
         while curve.last().is_none_or(|last| at_us >= last.until_us) {
             let from_us = curve.last().map_or(0, |last| last.until_us);
-            curve.push(Stretch { from_us, until_us: from_us + length, starts: 0, ends: 0, at_once: now });
+            curve.push(Stretch { from_us, until_us: from_us.saturating_add(length), starts: 0, ends: 0, at_once: now });
         }
         now = if is_start { now + 1 } else { now - 1 };
         if let Some(stretch) = curve.last_mut() {
@@ -48,6 +48,17 @@ pub fn load_curve(plan: &Plan, stretches: u64) -> Vec<Stretch> {
 mod tests {
     use super::*;
     use crate::scenario::{Overrides, load};
+
+    #[test]
+    fn calls_that_do_not_overlap_are_not_counted_together() {
+        let peak = |arrivals: &str| {
+            let text = format!("name = 'x'\n[load]\nhold = '2s'\n{arrivals}[[peers]]\ncount = 40\n");
+            load("a.toml", &text, &Overrides::default()).unwrap().plan.calls_at_once()
+        };
+        assert_eq!(peak(""), 20);
+        assert_eq!(peak("arrivals = '100/s'\n"), 20);
+        assert_eq!(peak("arrivals = '5/s'\n"), 10, "the first ends when the eleventh begins");
+    }
 
     #[test]
     fn as_many_leave_as_join_once_the_load_is_steady() {

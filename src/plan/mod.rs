@@ -82,6 +82,16 @@ impl Plan {
         call.media.as_ref().unwrap_or(&self.media)
     }
 
+    /// How long the load lasts: until the media of the last call ends, in microseconds.
+    pub fn load_us(&self) -> u64 {
+        self.calls.iter().map(|call| call.start_us.saturating_add(call.hold_us)).max().unwrap_or(0)
+    }
+
+    /// The most calls that are planned to be there at the same time.
+    pub fn calls_at_once(&self) -> u64 {
+        load_curve(self, 1).first().map_or(0, |all| all.at_once)
+    }
+
     /// Which candidates the peers of a call may use.
     pub fn policy_of(&self, call: &CallPlan) -> IceTransportPolicy {
         call.policy.unwrap_or(self.ice.policy)

@@ -153,7 +153,13 @@ impl Default for Lateness {
 impl Lateness {
     /// Something was this late.
     pub fn record(&self, late: Duration) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).record(late.as_secs_f64() * 1e3);
+        self.record_ticks(late, 0);
+    }
+
+    /// A tick of a schedule was this late, and so many after it were so late that they were dropped: each of them counts.
+    pub fn record_ticks(&self, late: Duration, dropped: u64) {
+        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        values.record_n(late.as_secs_f64() * 1e3, dropped + 1);
     }
 
     fn drain_into(&self, readings: &mut Readings, name: &str) {

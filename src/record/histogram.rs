@@ -40,16 +40,21 @@ impl Distribution {
 
     /// Adds a value in the metric's unit. Negative values count as 0; a value that is not finite does not count.
     pub fn record(&mut self, value: f64) {
+        self.record_n(value, 1);
+    }
+
+    /// Adds a value so many times.
+    pub fn record_n(&mut self, value: f64, count: u64) {
         if !value.is_finite() {
             return;
         }
         let value = value.max(0.0);
         let steps = ((value * self.unit.scale()).round() as u64).min(greatest_step(self.unit));
         // The histogram grows up to the greatest step. (`saturating_record` would clip to its present size instead.)
-        if self.histogram.record(steps).is_err() {
+        if self.histogram.record_n(steps, count).is_err() {
             return;
         }
-        self.sum += value;
+        self.sum += value * count as f64;
         self.min = self.min.min(value);
         self.max = self.max.max(value);
     }

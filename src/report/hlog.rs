@@ -1,7 +1,7 @@
 //! `histograms.hlog`: an HdrHistogram interval log, for the plotters and tools that read it.
 //!
 //! One line per metric over all samples, and one per metric and peer group; the tag is `metric` or `metric/group`. Values
-//! are microseconds, bits per second or parts per million.
+//! are microseconds, bits per second, things per 1,000 s or parts per million.
 
 use std::time::Duration;
 

@@ -130,10 +130,9 @@ fn derived(seed: u64, number: u32) -> u64 {
 
 /// Longer than a run of this plan can take whose every step uses up its own deadline.
 fn deadline(plan: &Plan) -> Duration {
-    let load = plan.calls.iter().map(|call| call.start_us.saturating_add(call.hold_us)).max().unwrap_or(0);
     let deadlines = &plan.deadlines;
     let steps = [deadlines.start_us, deadlines.join_us, deadlines.connect_us, deadlines.first_media_us];
-    let us = steps.into_iter().fold(load, u64::saturating_add);
+    let us = steps.into_iter().fold(plan.load_us(), u64::saturating_add);
     // Once for the load, and as much again for what stands around it: browsers, networks and their checks.
     Duration::from_micros(us).saturating_mul(2) + 3 * TEARDOWN
 }

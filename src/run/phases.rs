@@ -118,7 +118,8 @@ fn why_absent(plan: &Plan, call: &CallPlan, role: Role, metric: Metric) -> &'sta
     };
     match metric {
         Metric::SignalingConnectMs if shares_signaling => {
-            "the person's signaling connection was opened before this call, or another call on it tells how"
+            "the person's signaling connection was opened before this call, or another call on it tells how, or the person makes \
+             no offer"
         }
         Metric::FirstSrflxMs if !has_server(&["stun:", "turn:", "turns:"]) => "no STUN server is configured",
         Metric::FirstRelayMs if !has_server(&["turn:", "turns:"]) => "no TURN server is configured",

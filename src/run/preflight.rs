@@ -20,7 +20,7 @@ pub(super) fn check(plan: &Plan) -> Result<(), Lack> {
     if let Some(lack) = lack(&needs, &limits) {
         return Err(lack);
     }
-    let wanted = descriptors(&needs, plan);
+    let wanted = wanted_descriptors(&needs, plan);
     if limits.open_files_soft.is_some_and(|soft| soft < wanted) {
         machine::raise_open_files(wanted).map_err(|error| Lack {
             reason: format!("the limit of open files cannot be raised to {wanted}: {error}"),
@@ -30,13 +30,13 @@ pub(super) fn check(plan: &Plan) -> Result<(), Lack> {
     Ok(())
 }
 
-/// With as much room that what was foreseen stays within `[health] open_files`.
-fn descriptors(needs: &Needs, plan: &Plan) -> u64 {
-    (needs.descriptors as f64 / plan.health.open_files_ratio.clamp(0.1, 1.0)).ceil() as u64
+/// With as much room that even a slow service keeps the run within `[health] open_files`.
+fn wanted_descriptors(needs: &Needs, plan: &Plan) -> u64 {
+    (needs.descriptors_if_slow as f64 / plan.health.open_files_ratio.clamp(0.1, 1.0)).ceil() as u64
 }
 
 fn lack(needs: &Needs, limits: &Limits) -> Option<Lack> {
-    let Needs { native_peers, signaling_peers, browsers, descriptors, ports, memory_bytes } = *needs;
+    let Needs { native_peers, signaling_peers, browsers, descriptors, ports, memory_bytes, .. } = *needs;
     let who = [(native_peers, "native peers"), (signaling_peers, "signaling peers"), (browsers, "browsers")];
     let who = who.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
     let who = format!("{} at once", who.collect::<Vec<_>>().join(" and "));
@@ -76,6 +76,7 @@ mod tests {
     const NEEDS: Needs = Needs {
         native_peers: 600,
         descriptors: 1864,
+        descriptors_if_slow: 1864,
         signaling_peers: 0,
         browsers: 0,
         ports: 600,

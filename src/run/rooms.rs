@@ -88,9 +88,14 @@ impl Rooms {
 pub(super) async fn attend(stage: Arc<Stage>, number: usize) {
     let plan = &stage.plan.members[number];
     let Some(person) = stage.rooms.people.get(&plan.id) else { return };
-    // Whoever waits for longer finds out by a deadline of its own.
     let deadline = Duration::from_micros(stage.plan.deadlines.join_us);
-    let _ = timeout(deadline, person.member.enter(&stage.surroundings.machine.signaling, &plan.room)).await;
+    let enter = timeout(deadline, person.member.enter(&stage.surroundings.machine.signaling, &plan.room));
+    tokio::select! {
+        entered = enter => if entered.is_err() {
+            person.member.give_up(deadline);
+        },
+        () = stage.cancel.cancelled() => {}
+    }
 
     let until = stage.load_start + Duration::from_micros(plan.leave_us);
     let mut calls = person.calls.subscribe();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use harness::peer::native::dense::fast::keys::KeyWatch;
-use harness::peer::native::dense::fast::path::{FeedbackShelf, Shelves};
+use harness::peer::native::dense::fast::path::Shelves;
 use rtc::interceptor::Registry;
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::interceptor_registry::register_default_interceptors;
@@ -44,12 +44,10 @@ pub(crate) struct CorePair {
 }
 
 impl CorePair {
-    /// A pair that is connected and can send VP8 both ways; with the core's default interceptors, or with that of the
-    /// fast path.
-    pub(crate) fn connect(interceptors: bool) -> Self {
+    /// A pair that is connected and can send VP8 both ways.
+    pub(crate) fn connect() -> Self {
         let now = Instant::now();
-        let mut pair =
-            Self { offerer: CorePeer::new(now, 1, interceptors), answerer: CorePeer::new(now, 2, interceptors), now };
+        let mut pair = Self { offerer: CorePeer::new(now, 1), answerer: CorePeer::new(now, 2), now };
         let (offerer, answerer) = (&mut pair.offerer.core, &mut pair.answerer.core);
         let offer = offerer.create_offer(None).expect("an offer");
         offerer.set_local_description(now, offer.clone()).expect("the offer");
@@ -94,7 +92,7 @@ impl CorePair {
 }
 
 impl CorePeer {
-    fn new(now: Instant, number: u32, interceptors: bool) -> Self {
+    fn new(now: Instant, number: u32) -> Self {
         let shelves = Shelves::default();
         let crypto = rtc::crypto::default_provider().expect("a provider");
         let settings = SettingEngineBuilder::new()
@@ -113,11 +111,7 @@ impl CorePeer {
         };
         let mut media = MediaEngine::default();
         media.register_codec(codec.clone(), RtpCodecKind::Video).expect("a codec");
-        let registry = if interceptors {
-            register_default_interceptors(Registry::new(), &mut media).expect("interceptors")
-        } else {
-            Registry::new().with(FeedbackShelf::SLOT, shelves.told.interceptor())
-        };
+        let registry = register_default_interceptors(Registry::new(), &mut media).expect("interceptors");
         let mut core = RTCPeerConnectionBuilder::new()
             .with_setting_engine(settings)
             .with_media_engine(media)

@@ -115,15 +115,23 @@ func newAPI() (*webrtc.API, error) {
 }
 
 // pair connects two peers, and sends from one to the other once start is closed.
-func pair(api *webrtc.API, plan *schedule, number int, start chan struct{}) error {
+func pair(api *webrtc.API, plan *schedule, number int, start chan struct{}) (err error) {
 	sender, err := api.NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
 		return err
 	}
 	receiver, err := api.NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
+		sender.Close()
 		return err
 	}
+	// One that is tried again must not go on costing anything.
+	defer func() {
+		if err != nil {
+			sender.Close()
+			receiver.Close()
+		}
+	}()
 	up := make(chan struct{}, 2)
 	for _, end := range []*webrtc.PeerConnection{sender, receiver} {
 		end.OnConnectionStateChange(func(state webrtc.PeerConnectionState) {

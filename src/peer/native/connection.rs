@@ -104,7 +104,7 @@ impl Setup {
         if media.audio {
             media_engine.register_codec(opus(), RtpCodecKind::Audio)?;
         }
-        let bypass = bypass.then(Shelves::default);
+        let bypass = (bypass && (media.video.is_some() || media.audio)).then(Shelves::default);
         let registry = match &bypass {
             // The core's reports would be wrong, as it does not see the packets.
             Some(shelves) => Registry::new().with(FeedbackShelf::SLOT, shelves.told.interceptor()),

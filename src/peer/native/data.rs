@@ -44,6 +44,17 @@ impl ChannelRole {
     }
 }
 
+/// What is under way to a peer on its data channels.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum UnderWay {
+    /// Every echo has come back, and every bulk message has arrived.
+    Nothing,
+    /// Messages that are not sent again if they get lost.
+    MayBeLost,
+    /// Messages that a lost packet delays but does not take away.
+    Repeated,
+}
+
 /// The traffic on the data channels of one peer.
 pub(super) struct DataTraffic {
     context: PeerContext,
@@ -194,19 +205,17 @@ impl DataTraffic {
         sends.then(|| self.bulk_sent.load(Ordering::Relaxed))
     }
 
-    /// Whether every echo has come back, and every bulk message that the other end sent has arrived.
-    pub(super) fn is_drained(&self, sent: Option<&Sent>) -> bool {
-        let echoes = lock(&self.echo).as_ref().is_none_or(|echo| echo.report().outstanding == 0);
-        let bulk = lock(&self.bulk).as_ref().map(|bulk| bulk.report().messages);
-        echoes && (bulk.is_none() || sent.is_none_or(|sent| bulk >= sent.data_messages))
-    }
-
-    /// Whether something is under way that a lost packet delays but does not take away.
-    pub(super) fn awaits_repetition(&self, sent: Option<&Sent>) -> bool {
+    /// What is under way, given what the other end says it sent.
+    pub(super) fn under_way(&self, sent: Option<&Sent>) -> UnderWay {
         let echoes = lock(&self.echo).as_ref().is_some_and(|echo| echo.report().outstanding > 0);
+        let messages = lock(&self.bulk).as_ref().map(|bulk| bulk.report().messages);
+        let bulk = messages.is_some() && sent.is_some_and(|sent| messages < sent.data_messages);
         let reliable = self.plan().and_then(|plan| plan.bulk.as_ref()).is_some_and(|bulk| bulk.reliable);
-        let bulk = lock(&self.bulk).as_ref().map(|bulk| bulk.report().messages);
-        echoes || (reliable && bulk.is_some() && sent.is_some_and(|sent| bulk < sent.data_messages))
+        match (echoes || (bulk && reliable), bulk) {
+            (true, _) => UnderWay::Repeated,
+            (false, true) => UnderWay::MayBeLost,
+            (false, false) => UnderWay::Nothing,
+        }
     }
 
     /// When the last message arrived.

@@ -11,14 +11,14 @@ use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodecParameters, RtpCodecKind};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{opus, video_codec};
-use super::data::DataTraffic;
+use super::data::{DataTraffic, UnderWay};
 use super::key_frame::KeyFrameRequests;
 use super::source::{SentCounters, Source};
 use super::state::Tracker;
-use crate::media::fixture::{AudioFixture, VideoFixture};
+use crate::media::fixture::{AudioFixture, FixtureError, VideoFixture};
 use crate::media::receive::{Arrival, AudioReceiver, Incoming, Reception, VideoReceiver};
 use crate::peer::{PeerContext, Sent, Snapshot};
-use crate::plan::{MediaDirection, MediaPlan, Role, VideoCodec};
+use crate::plan::{Engine, MediaDirection, MediaPlan, Role, VideoCodec, VideoPlan};
 use crate::record::{Lateness, Mark, MediaKind, MediaReport, Metric};
 
 /// How long after the last arrival nothing more is expected once the other end has stopped sending.
@@ -41,10 +41,18 @@ pub(super) struct Media {
     pub(super) send_lateness: Lateness,
     /// The tracks that the peer has.
     tracks: Vec<TrackPlan>,
+    expected: Expected,
     /// Cancelled when sending is to stop.
     stop: CancellationToken,
     /// Cancelled when everything is to end.
     end: CancellationToken,
+}
+
+/// What the other end sends, as far as that is known frame by frame: what a native peer sends, not what a browser encodes.
+#[derive(Default)]
+struct Expected {
+    video: Option<Arc<VideoFixture>>,
+    audio: Option<Arc<AudioFixture>>,
 }
 
 /// A track as it is planned.
@@ -77,7 +85,7 @@ impl Media {
     ///
     /// A fixture that cannot be read.
     pub(super) fn new(context: &PeerContext, tracker: Tracker, send_lateness: Lateness) -> Result<Self, String> {
-        let tracks = tracks(context)?;
+        let (tracks, expected) = (tracks(context)?, expected(context)?);
         let end = CancellationToken::new();
         let stop = end.child_token();
         let data = Arc::new(DataTraffic::new(context.clone(), tracker.clone(), stop.clone()));
@@ -85,6 +93,7 @@ impl Media {
             context: context.clone(),
             tracker,
             tracks,
+            expected,
             received: Received::default(),
             data,
             sent: SentCounters::default(),
@@ -120,17 +129,10 @@ impl Media {
         let now = Instant::now();
         match (kind, &self.media().video) {
             (RtpCodecKind::Video, Some(video)) => {
-                // What a native peer sends is known frame by frame; what a browser encodes is not.
-                let expected = if self.other_is_native() {
-                    VideoFixture::load(video.codec, video.fixtures.as_deref().map(Path::new)).ok()
-                } else {
-                    None
-                };
-                *lock(&self.received.video) = Some(VideoReceiver::new(video.codec, expected));
+                *lock(&self.received.video) = Some(VideoReceiver::new(video.codec, self.expected.video.clone()));
             }
             (RtpCodecKind::Audio, _) => {
-                let expected = if self.other_is_native() { AudioFixture::load(None).ok() } else { None };
-                *lock(&self.received.audio) = Some(AudioReceiver::new(expected));
+                *lock(&self.received.audio) = Some(AudioReceiver::new(self.expected.audio.clone()));
             }
             _ => return false,
         }
@@ -234,6 +236,7 @@ impl Media {
     /// more. An end that cannot say what it sent may go on sending: it is given a fixed time.
     pub(super) async fn drained(&self, sent: Option<&Sent>) {
         let start = Instant::now();
+        let deadline = Duration::from_micros(self.context.plan.deadlines.first_media_us);
         loop {
             let arrived = sent.is_none_or(|sent| {
                 let frames = lock(&self.received.video).as_ref().map(|video| video.report().intact);
@@ -242,8 +245,11 @@ impl Media {
             });
             let last = lock(&self.received.last).unwrap_or(start).max(self.data.last_arrival().unwrap_or(start));
             let quiet = if sent.is_some() { last.elapsed() } else { start.elapsed() };
-            let limit = if self.data.awaits_repetition(sent) { DRAIN_RELIABLE } else { DRAIN };
-            if (arrived && self.data.is_drained(sent)) || quiet >= limit {
+            let data = self.data.under_way(sent);
+            let limit = if data == UnderWay::Repeated { DRAIN_RELIABLE } else { DRAIN };
+            // What is missing then is to be reported, which a deadline that passes would prevent.
+            let limit = limit.min(deadline / 2);
+            if (arrived && data == UnderWay::Nothing) || quiet >= limit {
                 return;
             }
             tokio::time::sleep((limit - quiet).min(Duration::from_millis(20))).await;
@@ -308,7 +314,8 @@ impl Media {
             recorder.sample(Metric::FrameIntegrityRatio, seen.intact as f64 / of as f64);
         }
         recorder.sample(Metric::FreezeTimeMs, seen.freeze_time.as_secs_f64() * 1e3);
-        let compared = if self.other_is_native() { "every frame with the fixture" } else { "every frame's form" };
+        let compared =
+            if self.expected.video.is_some() { "every frame with the fixture" } else { "every frame's form" };
         report.verified = enough(seen.intact, of) && seen.foreign + seen.misplaced == 0;
         report.detail = format!(
             "compared {compared}: {} of {of} intact, {} damaged, {} foreign, {} out of place",
@@ -368,15 +375,6 @@ impl Media {
     fn media(&self) -> &MediaPlan {
         self.context.plan.media_of(&self.context.call)
     }
-
-    /// Whether the other end is a native peer, too.
-    pub(super) fn other_is_native(&self) -> bool {
-        let other = match self.context.role {
-            Role::Offerer => &self.context.call.answerer,
-            Role::Answerer => &self.context.call.offerer,
-        };
-        self.context.plan.group(&other.group).is_some_and(|group| group.engine == crate::plan::Engine::Native)
-    }
 }
 
 /// Whether so much arrived intact that the stream can be said to have been carried: nine tenths. How much was lost is
@@ -395,8 +393,7 @@ fn tracks(context: &PeerContext) -> Result<Vec<TrackPlan>, String> {
         tracks.push(TrackPlan { kind, codec, source, ssrc, seed });
     };
     if let Some(video) = &media.video {
-        let load = || VideoFixture::load(video.codec, video.fixtures.as_deref().map(Path::new));
-        let fixture = sends.then(load).transpose().map_err(|error| error.to_string())?;
+        let fixture = sends.then(|| load_video(video)).transpose().map_err(|error| error.to_string())?;
         let source = fixture.map(|fixture| Source::Video(fixture, video.frame_rate));
         add(RtpCodecKind::Video, video_codec(video.codec), video.codec.mime_type(), source);
     }
@@ -405,6 +402,30 @@ fn tracks(context: &PeerContext) -> Result<Vec<TrackPlan>, String> {
         add(RtpCodecKind::Audio, opus(), "audio/opus", fixture.map(Source::Audio));
     }
     Ok(tracks)
+}
+
+/// What the plan has the other end send to a peer.
+fn expected(context: &PeerContext) -> Result<Expected, String> {
+    let media = context.plan.media_of(&context.call);
+    if !context.group.direction.receives() || !other_is_native(context) {
+        return Ok(Expected::default());
+    }
+    let video = media.video.as_ref().map(load_video).transpose().map_err(|error| error.to_string())?;
+    let audio = media.audio.then(|| AudioFixture::load(None)).transpose().map_err(|error| error.to_string())?;
+    Ok(Expected { video, audio })
+}
+
+fn load_video(video: &VideoPlan) -> Result<Arc<VideoFixture>, FixtureError> {
+    VideoFixture::load(video.codec, video.fixtures.as_deref().map(Path::new))
+}
+
+/// Whether the other end of the call is simulated, too.
+pub(super) fn other_is_native(context: &PeerContext) -> bool {
+    let other = match context.role {
+        Role::Offerer => &context.call.answerer,
+        Role::Answerer => &context.call.offerer,
+    };
+    context.plan.group(&other.group).is_some_and(|group| group.engine == Engine::Native)
 }
 
 fn seed(context: &PeerContext, stream: &str) -> u64 {

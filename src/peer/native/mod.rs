@@ -54,10 +54,10 @@ use self::state::{Expected, Tracker};
 use self::strangers::Strangers;
 use self::wire::Wire;
 use super::network::PeerNetwork;
-use super::{Peer, PeerContext, Sent, Snapshot};
+use super::{Joined, Peer, PeerContext, Sent, Snapshot};
 use crate::plan::{NativeStack, Role};
 use crate::record::{Failure, Lateness, Mark, Metric, Phase};
-use crate::signaling::client::{Receiver, Sender};
+use crate::signaling::client::Sender;
 
 /// How long hanging up may take: the stack's own limit for its driver is well below.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -74,7 +74,7 @@ pub(super) struct NativePeer {
     /// The stack's events, until `connect` takes them.
     events: Option<tokio::sync::mpsc::UnboundedReceiver<events::StackEvent>>,
     /// The signaling connection and who was in the room on joining, until `connect` takes them.
-    joined: Option<(Sender, Receiver, Vec<String>)>,
+    joined: Option<Joined>,
     sender: Option<Sender>,
     negotiation: Option<JoinHandle<()>>,
 }
@@ -108,7 +108,7 @@ impl NativePeer {
         let (media_plan, key_frames) = (context.plan.media_of(&context.call), media.key_frames.clone());
         let stack = context.group.stack.unwrap_or_default();
         // A browser adapts its rate to feedback that only the core gives.
-        let bypass = stack == NativeStack::Dense && media.other_is_native();
+        let bypass = stack == NativeStack::Dense && media::other_is_native(&context);
         let setup = Setup::new(context.ice_policy(), host, &relays, media_plan, key_frames, bypass)
             .map_err(|error| failure(&error))?;
         let connection: Arc<dyn Connection> = match stack {
@@ -146,23 +146,17 @@ impl NativePeer {
 #[async_trait]
 impl Peer for NativePeer {
     async fn join(&mut self) -> Result<(), Failure> {
-        let recorder = &self.context.recorder;
         self.tracker.enter(Phase::Signaling, "the signaling server to accept the connection");
-        let failure = |error: &dyn std::fmt::Display| self.context.failure(Phase::Signaling, error.to_string());
-        let mut client = self.context.signaling().await.map_err(|error| failure(&error))?;
-        self.tracker.enter(Phase::Signaling, "the signaling server to let the peer into its room");
-        let present = client.join(&self.context.call.room).await.map_err(|error| failure(&error))?;
-        recorder.mark(Mark::Joined);
-        let rtt = client.ping().await.map_err(|error| failure(&error))?;
-        recorder.sample(Metric::SignalingRttMs, rtt.as_secs_f64() * 1e3);
-        let (sender, receiver) = client.split();
-        self.sender = Some(sender.clone());
-        self.joined = Some((sender, receiver, present));
+        let connected = || self.tracker.enter(Phase::Signaling, "the signaling server to let the peer into its room");
+        let joined = self.context.join(connected).await?;
+        self.sender = Some(joined.sender.clone());
+        self.joined = Some(joined);
         Ok(())
     }
 
     async fn connect(&mut self) -> Result<(), Failure> {
-        let (Some((sender, receiver, present)), Some(events)) = (self.joined.take(), self.events.take()) else {
+        let (Some(Joined { sender, receiver, present }), Some(events)) = (self.joined.take(), self.events.take())
+        else {
             return Err(self.context.failure(Phase::Offer, "the peer has not joined a room"));
         };
         let connection = Arc::clone(&self.connection);

@@ -90,8 +90,8 @@ async fn send(track: Arc<TrackLocalStaticRTP>, mut stream: Stream, media: Arc<Me
             () = sleep_until(stream.next_due().into()) => {}
             () = media.stopping().cancelled() => return,
         }
-        let Some(Produced { packets, lateness, .. }) = stream.produce(Instant::now()) else { continue };
-        media.send_lateness.record(lateness);
+        let Some(Produced { packets, lateness, skipped }) = stream.produce(Instant::now()) else { continue };
+        media.send_lateness.record_ticks(lateness, skipped);
         for packet in packets {
             let bytes = packet.payload.len() as u64 + 12;
             if track.write_rtp(packet).await.is_err() {

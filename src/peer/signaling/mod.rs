@@ -18,12 +18,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::conversation::{Conversation, Counters};
-use super::{Peer, PeerContext, Sent, Snapshot};
-use crate::record::{Failure, Lateness, Mark, Metric, Phase};
-use crate::signaling::Client;
-use crate::signaling::client::{Receiver, Sender};
+use super::{Joined, Peer, PeerContext, Sent, Snapshot};
+use crate::record::{Failure, Lateness, Metric, Phase};
+use crate::signaling::client::Sender;
 
-/// How long messages on their way are waited for once the other end has stopped.
+/// How long messages on their way are waited for once the other end has stopped, unless the deadline of that step is short.
 const DRAIN: Duration = Duration::from_secs(2);
 /// How often is looked whether the last of them is there.
 const DRAIN_STEP: Duration = Duration::from_millis(20);
@@ -37,8 +36,8 @@ pub(super) struct SignalingPeer {
     progress: watch::Sender<Progress>,
     counters: Arc<Counters>,
     stop: CancellationToken,
-    /// The connection and who was in the room on joining, until `connect` takes them.
-    joined: Option<(Sender, Receiver, Vec<String>)>,
+    /// Until `connect` takes it.
+    joined: Option<Joined>,
     sender: Option<Sender>,
     conversation: Option<JoinHandle<()>>,
     /// Between the end of the exchange and `stop_media`.
@@ -98,25 +97,16 @@ impl SignalingPeer {
 #[async_trait]
 impl Peer for SignalingPeer {
     async fn join(&mut self) -> Result<(), Failure> {
-        let recorder = &self.context.recorder;
-        recorder.mark(Mark::JoinStarted);
-        let failure = |error: &dyn std::fmt::Display| self.context.failure(Phase::Signaling, error.to_string());
-        let mut client = Client::connect(&self.context.network.signaling).await.map_err(|error| failure(&error))?;
-        recorder.mark(Mark::SignalingConnected);
         let waiting_for = "the signaling server to let the peer into its room";
-        self.progress.send_modify(|progress| progress.waiting_for = waiting_for);
-        let present = client.join(&self.context.call.room).await.map_err(|error| failure(&error))?;
-        recorder.mark(Mark::Joined);
-        let rtt = client.ping().await.map_err(|error| failure(&error))?;
-        recorder.sample(Metric::SignalingRttMs, rtt.as_secs_f64() * 1e3);
-        let (sender, receiver) = client.split();
-        self.sender = Some(sender.clone());
-        self.joined = Some((sender, receiver, present));
+        let joined = self.context.join(|| self.progress.send_modify(|progress| progress.waiting_for = waiting_for));
+        let joined = joined.await?;
+        self.sender = Some(joined.sender.clone());
+        self.joined = Some(joined);
         Ok(())
     }
 
     async fn connect(&mut self) -> Result<(), Failure> {
-        let Some((sender, receiver, present)) = self.joined.take() else {
+        let Some(Joined { sender, receiver, present }) = self.joined.take() else {
             return Err(self.context.failure(Phase::Offer, "the peer has not joined a room"));
         };
         let conversation = Conversation {
@@ -165,7 +155,8 @@ impl Peer for SignalingPeer {
             }
         };
         // What has not come by then counts as lost.
-        let _ = timeout(DRAIN, all_there).await;
+        let deadline = Duration::from_micros(self.context.plan.deadlines.first_media_us);
+        let _ = timeout(DRAIN.min(deadline / 2), all_there).await;
         let intact = self.counters.intact.load(Ordering::Relaxed);
         recorder.sample(Metric::SignalingDeliveryRatio, (intact as f64 / sent as f64).min(1.0));
         if let Some((from, to)) = self.held {

@@ -108,6 +108,12 @@ pub enum ClientError {
     /// The connection broke.
     #[error("the signaling connection broke: {0}")]
     Io(io::Error),
+    /// The server did not let the client into its room in time.
+    #[error("the signaling server did not let the person into the room within {after:?}")]
+    Late {
+        /// The deadline.
+        after: std::time::Duration,
+    },
     /// What befell a connection that several calls share.
     #[error("{0}")]
     Shared(std::sync::Arc<Self>),

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -117,6 +117,11 @@ impl Member {
         tokio::spawn(stop.run_until_cancelled_owned(read(receiver, directory, inboxes)));
         self.state.send_replace(State::Joined(line, present.into()));
         Ok(())
+    }
+
+    /// The person has not come within this time, and will not: who waits at a [`Seat`] is told so.
+    pub fn give_up(&self, after: Duration) {
+        self.state.send_replace(State::Failed(Arc::new(ClientError::Late { after })));
     }
 
     /// Says good-bye. Calls of this person that still last lose their signaling.

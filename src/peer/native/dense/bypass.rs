@@ -119,7 +119,7 @@ impl Bypass {
         let Some(path) = &mut self.path else { return Vec::new() };
         let Media { send_lateness, sent, .. } = &*self.media;
         path.produce(now, batch, |sender, produced| {
-            send_lateness.record(produced.lateness);
+            send_lateness.record_ticks(produced.lateness, produced.skipped);
             let counter = if sender.is_video() { &sent.video_frames } else { &sent.audio_packets };
             counter.fetch_add(1, Ordering::Relaxed);
         });

@@ -235,7 +235,7 @@ impl Endpoint {
             let datagram = &*datagram;
             if is_rtp(datagram) && !self.observer.wire.is_connecting() {
                 self.led_to = self.led_to.max(LedTo::Media);
-                self.receive_srtp(local, received.source, datagram, now);
+                self.feed(tagged(local, received.source, datagram, now));
                 continue;
             }
             self.led_to = LedTo::Anything;
@@ -248,7 +248,7 @@ impl Endpoint {
             } else if let Some(candidate) = self.gatherer.handle(datagram) {
                 candidate.into_iter().for_each(|candidate| self.add_local(candidate));
             } else {
-                self.receive_srtp(local, received.source, datagram, now);
+                self.feed(tagged(local, received.source, datagram, now));
             }
             // What follows in the same burst may need what this datagram leads to: media behind the last record of a
             // handshake needs its keys.
@@ -258,21 +258,13 @@ impl Endpoint {
         }
     }
 
-    /// Feeds a datagram that came directly to the core, SRTP as everything else: the only place where that is done.
-    fn receive_srtp(&mut self, local: SocketAddr, source: SocketAddr, datagram: &[u8], now: Instant) {
-        self.feed(tagged(local, source, datagram, now));
-    }
-
     /// Takes a media packet past the core. The first ones go through it: it tells which track has begun, and they are
     /// observed.
     fn bypassed_packet(&mut self, datagram: &mut [u8], now: Instant) -> bool {
         !self.observer.wire.is_connecting() && self.traffic.bypass().is_some_and(|bypass| bypass.handle(datagram, now))
     }
 
-    fn feed(&mut self, mut message: TaggedBytesMut) {
-        if self.bypassed_packet(&mut message.message, message.now) {
-            return;
-        }
+    fn feed(&mut self, message: TaggedBytesMut) {
         if let Err(error) = self.core.handle_read(message) {
             tracing::debug!(%error, "a datagram that the core does not take");
         }
@@ -289,7 +281,10 @@ impl Endpoint {
             match told {
                 Told::Candidate(candidate) => self.add_local(candidate),
                 // A stranger that is heard through an own relay first is one for the direct pairs as well.
-                Told::Datagram(message) => {
+                Told::Datagram(mut message) => {
+                    if self.bypassed_packet(&mut message.message, now) {
+                        continue;
+                    }
                     let (source, datagram) = (message.transport.peer_addr, &message.message);
                     if self.observer.may_be_heard(source, datagram) && !self.observer.is_repeat(datagram) {
                         self.feed(message);
@@ -346,9 +341,7 @@ impl Endpoint {
     /// Does whatever input has led to, until the core has nothing more to say.
     pub(super) fn proceed(&mut self, scratch: &mut Scratch, now: Instant) {
         match std::mem::take(&mut self.led_to) {
-            LedTo::Nothing => self.ports.iter_mut().for_each(|port| {
-                port.resend();
-            }),
+            LedTo::Nothing => self.ports.iter_mut().for_each(Port::resend),
             LedTo::Media if !self.handle_media(now) => {}
             LedTo::Packets => self.flush(scratch, now),
             _ => {
@@ -465,9 +458,7 @@ impl Endpoint {
 
     /// Sends what is to be sent, as few times as possible.
     fn flush(&mut self, scratch: &mut Scratch, now: Instant) {
-        for port in &mut self.ports {
-            port.resend();
-        }
+        self.ports.iter_mut().for_each(Port::resend);
         let Scratch { out, batch, .. } = scratch;
         out.clear();
         while let Some(message) = self.core.poll_write() {

@@ -114,19 +114,18 @@ impl Port {
             Socket::System(..) if self.unsent.len() < UNSENT => {
                 self.unsent.push_back(Unsent { to, contents: contents.to_vec(), segment });
             }
+            // The kernel has counted that the buffer was full, which makes the verdict invalid.
             Socket::System(..) => {}
         }
     }
 
-    /// Sends what had to wait. True if some still has to.
-    pub(super) fn resend(&mut self) -> bool {
+    /// Sends what had to wait, as far as there is room.
+    pub(super) fn resend(&mut self) {
         while let Some(Unsent { to, contents, segment }) = self.unsent.pop_front() {
             if !self.try_send(to, &contents, segment) {
-                self.unsent.push_front(Unsent { to, contents, segment });
-                return true;
+                return self.unsent.push_front(Unsent { to, contents, segment });
             }
         }
-        false
     }
 
     /// Whether something waits for room in the socket's buffer.
@@ -142,6 +141,10 @@ impl Port {
         match socket.try_io(|| state.try_send(UdpSockRef::from(socket), &transmit)) {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            // The interface segments nothing, which the state remembers: one by one from now on.
+            Err(_) if segment_size.is_some() && state.max_gso_segments() == 1 => {
+                contents.chunks(segment).all(|datagram| self.try_send(to, datagram, segment))
+            }
             Err(error) => {
                 // As if the network had lost it.
                 tracing::debug!(%error, %to, "a datagram is not sent");

@@ -107,10 +107,19 @@ impl Shard {
         let (runtime, inbox) = (Handle::current(), Arc::clone(&shared));
         let thread = thread::Builder::new().name(format!("shard {number}")).spawn(move || {
             let _entered = runtime.enter();
-            Loop::new(poll, Arc::clone(&inbox)).run();
-            drop(inbox.lock().take());
+            // Dropped last, however the loop ends: nobody would answer.
+            let _closed = Closed(Arc::clone(&inbox));
+            Loop::new(poll, inbox).run();
         })?;
         Ok(Self { shared, thread: Some(thread) })
+    }
+}
+
+struct Closed(Arc<Shared>);
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        drop(self.0.lock().take());
     }
 }
 
@@ -216,7 +225,7 @@ impl Loop {
                 && error.kind() != io::ErrorKind::Interrupted
             {
                 tracing::error!(%error, "a shard ends");
-                return;
+                return self.peers.into_values().for_each(|seated| seated.peer.broken());
             }
             let sockets = events.iter().map(mio::event::Event::token).filter(|token| *token != WAKER);
             self.readable.extend(sockets.map(|token| token.0 as u64));
@@ -292,8 +301,9 @@ impl Loop {
                     timers.push(Reverse((due, id)));
                 }
             }
-            // The panic has been reported; the other peers of the shard go on.
+            // The panic has been reported; the other peers of the shard go on, without what it left behind.
             Err(_) => {
+                *scratch = Scratch::default();
                 if let Some(seated) = peers.remove(&id) {
                     seated.peer.broken();
                 }

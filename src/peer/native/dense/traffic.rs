@@ -124,20 +124,14 @@ impl Traffic {
                 tracing::debug!(%error, "RTCP is not sent");
             }
         }
-        for (sender, stream) in &mut self.streams {
-            while let Some(Produced { packets, lateness, .. }) = stream.produce(now) {
-                self.media.send_lateness.record(lateness);
-                for packet in packets {
-                    let bytes = packet.payload.len() as u64 + 12;
-                    if let Err(error) = send_rtp(core, *sender, packet, now) {
-                        tracing::debug!(%error, "a packet is not sent");
-                        break;
-                    }
-                    self.media.sent.bytes.fetch_add(bytes, Ordering::Relaxed);
-                }
-                stream.sent(&self.media.sent);
+        let media = &self.media;
+        self.streams.retain_mut(|(sender, stream)| match send_due(core, *sender, stream, media, now) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::debug!(%error, "a track is not sent any more");
+                false
             }
-        }
+        });
         let echo = |channel: &&Channel| channel.open && channel.role == ChannelRole::EchoSender;
         if let Some(channel) = self.channels.iter().find(echo) {
             while let Some(message) = self.media.data.next_echo() {
@@ -256,7 +250,27 @@ impl Traffic {
     }
 }
 
-/// Hands a media packet to the core: the only place where that is done.
+/// Hands the core the frames of a track that are due. A frame counts once the core has taken all of it.
+fn send_due(
+    core: &mut RTCPeerConnection,
+    sender: RTCRtpSenderId,
+    stream: &mut Stream,
+    media: &Media,
+    now: Instant,
+) -> Result<()> {
+    while let Some(Produced { packets, lateness, skipped }) = stream.produce(now) {
+        media.send_lateness.record_ticks(lateness, skipped);
+        for packet in packets {
+            let bytes = packet.payload.len() as u64 + 12;
+            send_rtp(core, sender, packet, now)?;
+            media.sent.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        stream.sent(&media.sent);
+    }
+    Ok(())
+}
+
+/// Hands a media packet to the core.
 fn send_rtp(core: &mut RTCPeerConnection, sender: RTCRtpSenderId, packet: Packet, now: Instant) -> Result<()> {
     let mut sender = core.rtp_sender(sender).ok_or(Error::ErrConnectionClosed)?;
     sender.write_rtp(now, packet)

@@ -4,7 +4,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::chain::{Chain, SMALL_BYTES};
@@ -20,10 +19,12 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// How much later than asked for the median packet may be: what the machine adds.
 const TOLERANCE: Duration = Duration::from_millis(4);
 
-/// How far off a rate may be, and how often it is measured before it is: a busy machine spoils a measurement, and makes
-/// none better.
+/// How far off a rate may be.
 const RATE_TOLERANCE: f64 = 0.15;
-const RATE_ATTEMPTS: u32 = 3;
+
+/// How often what a moment decides is measured before it is wrong: a busy machine spoils a measurement, and makes none
+/// better.
+const ATTEMPTS: u32 = 3;
 
 /// How much of its jitter a link shows at least between the 5th and the 95th percentile; of a bell-shaped one it is 0.95,
 /// and less where packets wait for those before them.
@@ -33,8 +34,10 @@ const JITTER_SHOWN: f64 = 0.3;
 const MTU_ATTEMPTS: u32 = 6;
 const TOO_LONG_ATTEMPTS: u32 = 3;
 
-/// TCP connections whose median tells the round trip where UDP does not pass.
-const CONNECTIONS: usize = 5;
+/// TCP connections, one after the other, the fastest of which tells the round trip where UDP does not pass: what the machine,
+/// a lost packet or a queue does to one of them makes it slower. More are made as long as none is as fast as asked.
+const CONNECTIONS: u32 = 5;
+const MOST_CONNECTIONS: u32 = 25;
 const SYN_BYTES: usize = 60;
 
 /// Measures the links between a host of the site and the host on the internet that has the address `at`.
@@ -161,7 +164,7 @@ async fn check_rate(chain: &Chain<'_>, way: &Way, notes: &mut Notes) -> io::Resu
     };
     let patience = PATIENCE + chain.longest(train[0].bytes) + length;
     let (mut measured, mut too_slow) = (None, true);
-    for _ in 0..RATE_ATTEMPTS {
+    for _ in 0..ATTEMPTS {
         let flight = way.fly(chain.direction, &train, train.len(), patience).await?;
         measured = flight.rate();
         too_slow &= flight.sending > length.mul_f64(0.8);
@@ -219,23 +222,30 @@ async fn measure_by_tcp(
     };
     let address = SocketAddr::new(at, port);
     let mut listener = outside.listen_tcp(address)?;
-    let connect = async |_| {
+    let connect = async || {
         let begun = Instant::now();
         let connected = timeout(patience, inside.connect_tcp(Some(from), address)).await;
         connected.is_ok_and(|connected| connected.is_ok()).then(|| begun.elapsed())
     };
-    let connected = tokio::select! {
-        times = join_all((0..CONNECTIONS).map(connect)) => times,
-        error = take_all(&mut *listener) => return Err(error),
-    };
-    let mut times: Vec<Duration> = connected.into_iter().flatten().collect();
-    times.sort_unstable();
     let expected: Duration = chains.iter().map(|chain| chain.delay(SYN_BYTES)).sum();
     let jitter: Duration = chains.iter().map(|chain| chain.jitter().0).sum();
-    let median = times.get(times.len() / 2).copied();
-    let close = median.is_some_and(|median| median.abs_diff(expected) <= TOLERANCE + jitter);
-    let shown = median.map_or_else(|| "no connection".into(), ms);
-    notes.note("round trip of TCP", ms(expected), shown, close);
+    let close = |fastest: Duration| fastest.abs_diff(expected) <= TOLERANCE + jitter;
+    let measure = async {
+        let mut fastest: Option<Duration> = None;
+        for made in 1..=MOST_CONNECTIONS {
+            fastest = connect().await.into_iter().chain(fastest).min();
+            if made >= CONNECTIONS && fastest.is_none_or(close) {
+                break;
+            }
+        }
+        fastest
+    };
+    let fastest = tokio::select! {
+        fastest = measure => fastest,
+        error = take_all(&mut *listener) => return Err(error),
+    };
+    let shown = fastest.map_or_else(|| "no connection".into(), ms);
+    notes.note("round trip of TCP", ms(expected), shown, fastest.is_some_and(close));
     Ok(())
 }
 

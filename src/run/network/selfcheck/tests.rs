@@ -76,19 +76,22 @@ async fn a_link_does_what_was_asked_of_it() {
 async fn each_thing_that_is_not_as_asked_is_found_out() {
     let none = Conditions::default;
     let reorder = Some(Reorder { ratio: 0.4, by_us: 60_000 });
-    let made = [
-        ("delay", Conditions { delay_us: 35_000, ..bad() }),
-        ("jitter", Conditions { jitter_us: 0, ..bad() }),
-        ("loss", Conditions { loss: Loss::Random { ratio: 0.2 }, ..bad() }),
-        ("duplicates", Conditions { duplicate_ratio: 0.0, ..bad() }),
-        ("corruption", Conditions { corrupt_ratio: 0.0, ..bad() }),
-        ("reordering", Conditions { reorder, ..bad() }),
-        ("rate", Conditions { rate_bps: Some(3_000_000), ..bad() }),
-        ("MTU", Conditions { mtu: Some(Mtu { bytes: 1301, black_hole: true }), ..bad() }),
+    // Wide enough that a busy machine does not look like it.
+    let jitter = Some(Reorder { ratio: 0.1, by_us: 200_000 });
+    let jittery = Conditions { delay_us: 40_000, jitter_us: 30_000, reorder: jitter, ..bad() };
+    let cases = [
+        ("delay", bad(), Conditions { delay_us: 35_000, ..bad() }),
+        ("jitter", jittery.clone(), Conditions { jitter_us: 0, ..jittery }),
+        ("loss", bad(), Conditions { loss: Loss::Random { ratio: 0.2 }, ..bad() }),
+        ("duplicates", bad(), Conditions { duplicate_ratio: 0.0, ..bad() }),
+        ("corruption", bad(), Conditions { corrupt_ratio: 0.0, ..bad() }),
+        ("reordering", bad(), Conditions { reorder, ..bad() }),
+        ("rate", bad(), Conditions { rate_bps: Some(3_000_000), ..bad() }),
+        ("MTU", bad(), Conditions { mtu: Some(Mtu { bytes: 1301, black_hole: true }), ..bad() }),
     ];
-    let found = join_all(made.iter().map(async |(what, made)| {
-        let up = look(&site(bad(), none()), &site(made.clone(), none()), &[]).await;
-        let down = look(&site(none(), bad()), &site(none(), made.clone()), &[]).await;
+    let found = join_all(cases.iter().map(async |(what, asked, made)| {
+        let up = look(&site(asked.clone(), none()), &site(made.clone(), none()), &[]).await;
+        let down = look(&site(none(), asked.clone()), &site(none(), made.clone()), &[]).await;
         (what, up, down)
     }));
     for (what, up, down) in found.await {

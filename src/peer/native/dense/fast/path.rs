@@ -108,7 +108,8 @@ impl<V: Verifier> FastPath<V> {
     /// When there is something to send next.
     pub fn poll_timeout(&self) -> Instant {
         let senders = if self.sending { &self.senders[..] } else { &[] };
-        senders.iter().map(FastSender::next_due).fold(self.reporter.next_due(), Instant::min)
+        let asks_again = self.receiver.streams().iter().any(|stream| stream.verifier().asks_again());
+        senders.iter().map(FastSender::next_due).fold(self.reporter.next_due(asks_again), Instant::min)
     }
 
     /// Adds the media that is due to the batch, and tells of each frame what it was made of.
@@ -130,7 +131,7 @@ impl<V: Verifier> FastPath<V> {
                 sender.send_again(number, &self.cipher, batch);
             }
         }
-        if told.key_frames > 0 {
+        if told.plis + told.firs > 0 {
             self.senders.iter_mut().for_each(FastSender::request_key_frame);
         }
         self.heard.count(&told);
@@ -138,9 +139,6 @@ impl<V: Verifier> FastPath<V> {
 
     /// RTCP that is due, for the core to seal and send.
     pub fn poll_rtcp(&mut self, now: Instant) -> Vec<Compound> {
-        if now < self.reporter.next_due() {
-            return Vec::new();
-        }
         self.reporter.poll(now, &self.senders, &mut self.receiver)
     }
 

@@ -6,6 +6,7 @@ use super::keys::SessionKey;
 use super::srtp::{Cipher, ReceiveIndex, SrtpError, TAG};
 use crate::media::Packet;
 use crate::media::receive::{Arrival, AudioReceiver, Incoming, Reception, VideoReceiver};
+use crate::peer::native::wire::is_rtp;
 
 /// The length of an RTP header without CSRCs and extensions, in bytes.
 const HEADER: usize = 12;
@@ -16,13 +17,13 @@ const MISSING: usize = 512;
 
 /// Whether a datagram is an SRTP packet: not STUN, DTLS or TURN (RFC 7983, section 7), and not SRTCP (RFC 5761, section 4).
 pub fn is_srtp(datagram: &[u8]) -> bool {
-    matches!(datagram, [128..=191, kind, ..] if !(192..=223).contains(kind))
+    is_rtp(datagram)
 }
 
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Handled {
-    /// It was verified and counted, or it was a repetition and counted as that.
+    /// It was verified and counted.
     Taken,
     /// It is of no stream that this receiver knows, and unchanged: it is the core's.
     Unknown,
@@ -81,7 +82,7 @@ impl Verifier for AudioReceiver {
     }
 }
 
-/// What arrived of a stream in all, repetitions among it, as W3C webrtc-stats counts it.
+/// What arrived of a stream, as W3C webrtc-stats counts it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct InboundCounters {
     /// RTP packets.
@@ -153,6 +154,7 @@ impl<V: Verifier> FastReceiver<V> {
         let Some(stream) = self.streams.iter_mut().find(|stream| stream.ssrc == packet.header.ssrc) else {
             return false;
         };
+        stream.index.passed(packet.header.sequence_number);
         stream.take(&Incoming::from(packet), now);
         true
     }

@@ -36,8 +36,6 @@ pub type Compound = Vec<Box<dyn Packet>>;
 pub struct Feedback {
     /// Packets to be sent again: SSRC and sequence number.
     pub missing: Vec<(u32, u16)>,
-    /// Requests for a key frame (PLI and FIR).
-    pub key_frames: u64,
     /// NACK messages.
     pub nacks: u64,
     /// PLI messages.
@@ -61,10 +59,8 @@ impl Feedback {
                 self.missing.extend(numbers.map(|number| (nack.media_ssrc, number)));
             } else if packet.is::<PictureLossIndication>() {
                 self.plis += 1;
-                self.key_frames += 1;
             } else if packet.is::<FullIntraRequest>() {
                 self.firs += 1;
-                self.key_frames += 1;
             } else if let Some(report) = packet.downcast_ref::<SenderReport>() {
                 self.sent.push((report.ssrc, (report.ntp_time >> 16) as u32));
                 self.receptions.extend(report.reports.iter().cloned());
@@ -73,18 +69,12 @@ impl Feedback {
             }
         }
     }
-}
 
-impl Feedback {
     /// Adds the counts of another, and nothing else of it.
     pub(super) fn count(&mut self, other: &Self) {
-        self.key_frames += other.key_frames;
         self.nacks += other.nacks;
         self.plis += other.plis;
         self.firs += other.firs;
-        if !other.receptions.is_empty() {
-            self.receptions.clone_from(&other.receptions);
-        }
     }
 }
 
@@ -133,9 +123,9 @@ impl Reporter {
         }
     }
 
-    /// When [`poll`](Self::poll) is to be called next.
-    pub fn next_due(&self) -> Instant {
-        self.reports_due.min(self.requests_due)
+    /// When [`poll`](Self::poll) is to be called next, if it is looked at what is missing or not.
+    pub fn next_due(&self, asks_again: bool) -> Instant {
+        if asks_again { self.reports_due.min(self.requests_due) } else { self.reports_due }
     }
 
     /// Takes note of the other end's sender reports, which arrived at `now`.

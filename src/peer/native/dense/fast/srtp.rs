@@ -121,14 +121,26 @@ impl ReceiveIndex {
         header_len: usize,
         packet: &'a mut [u8],
     ) -> Result<&'a mut [u8], SrtpError> {
-        let index =
-            self.highest.map_or_else(|| u64::from(sequence_number), |highest| estimate(highest, sequence_number));
+        let index = self.index_of(sequence_number);
         if self.is_seen(index) {
             return Err(SrtpError::Replayed);
         }
         let payload = cipher.open(ssrc, index, header_len, packet)?;
         self.note(index);
         Ok(payload)
+    }
+
+    /// Takes note of a packet of this stream that somebody else has opened, so that the roll-over of the sequence number is
+    /// not missed, and the packet not taken twice.
+    pub fn passed(&mut self, sequence_number: u16) {
+        let index = self.index_of(sequence_number);
+        if !self.is_seen(index) {
+            self.note(index);
+        }
+    }
+
+    fn index_of(&self, sequence_number: u16) -> u64 {
+        self.highest.map_or_else(|| u64::from(sequence_number), |highest| estimate(highest, sequence_number))
     }
 
     fn is_seen(&self, index: u64) -> bool {
