@@ -56,6 +56,23 @@ fn equals_pass_and_one_failed_call_does_not() {
 }
 
 #[test]
+fn a_scenario_says_itself_how_often_it_runs_and_each_run_can_be_run_again_alone() {
+    let lab = Lab::new();
+    let runs = repeat(&lab, &format!("{CALLS}[repeat]\nruns = 2\n"), &[]);
+    runs.assert_code(0);
+    let record = runs.record.clone().expect("records");
+    assert_eq!(runs_in(&record), ["run-001", "run-002", "warm-up"]);
+    let again = lab.run(&record.join("run-002/plan.toml"), &NOISE_ALLOWED);
+    again.assert_code(0).assert_says("2 of 2 calls connected");
+    let plan = |record: &std::path::Path| std::fs::read_to_string(record.join("plan.toml")).expect("a plan");
+    assert_eq!(
+        plan(again.record.as_ref().expect("a record")),
+        plan(&record.join("run-002")),
+        "the same peers, times and seeds"
+    );
+}
+
+#[test]
 fn what_cannot_be_compared_is_a_usage_error() {
     let lab = Lab::new();
     let base = repeat(&lab, CALLS, &["--repeat", "1"]).record.expect("records");

@@ -58,6 +58,12 @@ pub(super) struct How {
     /// Compare runs from different machines all the same
     #[arg(long)]
     any_host: bool,
+    /// Compare runs of different scenarios, settings or seeds all the same
+    #[arg(long)]
+    any_scenario: bool,
+    /// Compare records of different schema versions all the same
+    #[arg(long)]
+    any_schema: bool,
 }
 
 /// Keep runs as a baseline: one file to compare later runs with, small enough for review
@@ -102,7 +108,7 @@ pub(super) fn run(args: &Args) -> Exit {
 impl How {
     /// What may differ between sides that were run apart.
     pub(super) fn allowed(&self) -> Allowed {
-        Allowed { any_host: self.any_host, any_plan: false }
+        Allowed { any_host: self.any_host, any_plan: self.any_scenario, any_schema: self.any_schema }
     }
 }
 

@@ -9,8 +9,8 @@ use super::repeat::WARM_UP;
 use crate::gate::compare::Allowed;
 use crate::record::RunDirectory;
 
-/// Set for the harness that runs one of the runs: it ends with the one that started it.
-pub(super) const ENDS_WITH_PARENT: &str = "HARNESS_ENDS_WITH_PARENT";
+/// Set for the harness that makes one run of a comparison: it makes one only, and ends with the one that started it.
+const RUN_OF_COMPARISON: &str = "HARNESS_RUN_OF_COMPARISON";
 
 /// Two sides that are not run yet.
 pub(super) struct Sides<'a> {
@@ -65,7 +65,7 @@ pub(super) fn run(both: &Sides<'_>) -> Exit {
     match (read_side(&homes[0]), read_side(&homes[1])) {
         (Ok(base), Ok(new)) => {
             // The machine is one, and what differs is what is asked about.
-            show(&base, &new, both.how, Allowed { any_host: true, any_plan: true }, both.json)
+            show(&base, &new, both.how, Allowed { any_host: true, any_plan: true, any_schema: false }, both.json)
         }
         (Err(error), _) | (_, Err(error)) => {
             eprintln!("error: {error}");
@@ -100,7 +100,7 @@ fn once(runs: &Runs, home: &Path, seed: u64) -> Result<Exit, String> {
         .arg(&runs.scenario)
         .args(["--seed", &seed.to_string(), "--out"])
         .arg(home)
-        .env(ENDS_WITH_PARENT, "1")
+        .env(RUN_OF_COMPARISON, "1")
         .env_remove("GITHUB_STEP_SUMMARY")
         .output()
         .map_err(|error| format!("{} does not start: {error}", runs.program.display()))?;
@@ -111,10 +111,15 @@ fn once(runs: &Runs, home: &Path, seed: u64) -> Result<Exit, String> {
     Ok(exit)
 }
 
+/// Whether this process makes one run of a comparison.
+pub(super) fn is_run_of_comparison() -> bool {
+    std::env::var_os(RUN_OF_COMPARISON).is_some()
+}
+
 /// Ends this process when the one that started it does, if that asked for it.
 #[cfg(target_os = "linux")]
 pub(super) fn end_with_parent() {
-    if std::env::var_os(ENDS_WITH_PARENT).is_some() {
+    if is_run_of_comparison() {
         // Without it the run goes on to its end, which is bounded.
         let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
     }

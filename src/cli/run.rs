@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::Exit;
 use super::capacity::{self, Target};
 use super::compare::How;
+use super::interleave;
 use super::progress::{self, Progress};
 use super::repeat::{self, Repeats};
 use super::report::write_files;
@@ -38,7 +39,8 @@ pub(super) struct Args {
     find_capacity: Option<Range>,
     /// Run the scenario this often with the same plan, after a run to warm up that does not count
     ///
-    /// The runs lie in one directory, which `harness compare` and `harness baseline accept` take as one side.
+    /// The runs lie in one directory, which `harness compare` and `harness baseline accept` take as one side. Default: as
+    /// `[repeat]` of the scenario says, or a single run.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000), conflicts_with = "find_capacity")]
     repeat: Option<u32>,
     /// Compare with this baseline, or with the runs in this directory, as `harness compare` does
@@ -72,8 +74,10 @@ pub(super) async fn run(args: Args) -> Exit {
         return capacity::find(target, &loaded).await;
     }
     let plan = loaded.plan;
-    if args.repeat.is_some() || args.baseline.is_some() {
-        let Args { repeat, baseline, how, out, json, .. } = args;
+    // A comparison counts the runs itself.
+    let repeat = args.repeat.or(loaded.repeat.filter(|_| !interleave::is_run_of_comparison()));
+    if repeat.is_some() || args.baseline.is_some() {
+        let Args { baseline, how, out, json, .. } = args;
         return repeat::run(Repeats { plan, repeat, baseline, how, out, json }).await;
     }
     let quiet = args.json.as_deref() == Some(Path::new("-"));

@@ -64,6 +64,8 @@ pub struct Allowed {
     pub any_host: bool,
     /// What was run.
     pub any_plan: bool,
+    /// The version of the records' schema.
+    pub any_schema: bool,
 }
 
 /// Why two sides cannot be compared.
@@ -71,7 +73,7 @@ pub struct Allowed {
 pub enum Mismatch {
     /// They did different things.
     #[error(
-        "{base} and {new} are not of the same plan: their {what} differ; compare runs of one scenario with the same settings and seed"
+        "{base} and {new} are not of the same plan: their {what} differ; compare runs of one scenario with the same settings and seed, or pass --any-scenario"
     )]
     Plan {
         /// The base's name.
@@ -80,6 +82,20 @@ pub enum Mismatch {
         new: String,
         /// What differs.
         what: &'static str,
+    },
+    /// Harnesses of different versions recorded them.
+    #[error(
+        "{base} has schema version {base_version}, {new} has {new_version}: what they measured may have changed; run both with one version, or pass --any-schema"
+    )]
+    Schema {
+        /// The base's name.
+        base: String,
+        /// Its version.
+        base_version: u32,
+        /// The new side's name.
+        new: String,
+        /// Its version.
+        new_version: u32,
     },
     /// They ran on different machines.
     #[error(
@@ -124,8 +140,11 @@ fn comparable(base: &Side, new: &Side, allowed: Allowed) -> Result<(), Mismatch>
         return Err(Mismatch::Empty(empty.name.clone()));
     }
     let names = || (base.name.clone(), new.name.clone());
+    if !allowed.any_schema && base.schema_version != new.schema_version {
+        let ((base_version, new_version), (base, new)) = ((base.schema_version, new.schema_version), names());
+        return Err(Mismatch::Schema { base, base_version, new, new_version });
+    }
     let differs = [
-        (base.schema_version != new.schema_version, "schema versions"),
         (!allowed.any_plan && base.scenario_digest != new.scenario_digest, "scenario files"),
         (
             !allowed.any_plan && base.plan_digest != new.plan_digest,
