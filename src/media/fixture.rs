@@ -81,9 +81,9 @@ impl VideoFixture {
             Some(directory) => read(directory, name, wanted)?,
             None => Bytes::from_static(built_in),
         };
-        let path = directory.unwrap_or(Path::new("fixtures")).join(name);
+        let path = directory.unwrap_or_else(|| Path::new("fixtures")).join(name);
         let fixture = Self::parse(codec, &file).map_err(|reason| FixtureError::Invalid { path, reason })?;
-        Ok(Arc::clone(loaded.entry(key).or_insert(Arc::new(fixture))))
+        Ok(Arc::clone(loaded.entry(key).or_insert_with(|| Arc::new(fixture))))
     }
 
     /// The codec.
