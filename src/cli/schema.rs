@@ -1,11 +1,16 @@
-//! `harness schema`: Print the JSON Schema of scenarios or reports.
+//! `harness schema`: Print the JSON Schema of a file.
 
 use std::io::Write as _;
 
 use super::Exit;
+use crate::capacity::Capacity;
+use crate::gate::compare::{Comparison, Side};
+use crate::record::Event;
+use crate::report;
 use crate::scenario::Scenario;
+use crate::turn::probe;
 
-/// Print the JSON Schema of scenarios or reports.
+/// Print the JSON Schema of a file
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     /// Of which file
@@ -18,11 +23,29 @@ pub(super) struct Args {
 enum Format {
     /// What `harness run` reads.
     Scenario,
+    /// `report.json`.
+    Report,
+    /// A line of `events.ndjson`.
+    Event,
+    /// `capacity.json`.
+    Capacity,
+    /// What `harness compare --json` writes.
+    Comparison,
+    /// What `harness baseline accept` writes.
+    Baseline,
+    /// What `harness probe --json` writes.
+    Probe,
 }
 
 pub(super) fn run(args: &Args) -> Exit {
     let schema = match args.format {
         Format::Scenario => Scenario::json_schema(),
+        Format::Report => report::json_schema(),
+        Format::Event => Event::json_schema(),
+        Format::Capacity => Capacity::json_schema(),
+        Format::Comparison => Comparison::json_schema(),
+        Format::Baseline => Side::json_schema(),
+        Format::Probe => probe::Report::json_schema(),
     };
     match writeln!(std::io::stdout().lock(), "{schema:#}") {
         Ok(()) => Exit::Pass,

@@ -9,7 +9,8 @@ use super::{Mark, Metric, PathSearch};
 use crate::plan::Plan;
 
 /// Something that happened.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[schemars(title = "harness event")]
 pub struct Event {
     /// Microseconds since the start of the run, on the monotonic clock.
     pub at_us: u64,
@@ -18,8 +19,21 @@ pub struct Event {
     pub kind: EventKind,
 }
 
+impl Event {
+    /// The JSON Schema (2020-12) of a line of `events.ndjson`.
+    pub fn json_schema() -> serde_json::Value {
+        let mut schema = schemars::schema_for!(Self).to_value();
+        let kinds = schema.get_mut("oneOf").and_then(serde_json::Value::as_array_mut);
+        // A map would take the time beside it for one of its own values.
+        for kind in kinds.into_iter().flatten().filter(|kind| kind.get("additionalProperties").is_some()) {
+            kind["properties"]["at_us"] = true.into();
+        }
+        schema
+    }
+}
+
 /// What happened. Adding a variant or an optional field is compatible; anything else needs a new schema version.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum EventKind {
     /// The first event: what was going to be done, and where.
@@ -99,7 +113,7 @@ pub enum EventKind {
 }
 
 /// What was going to be done, and where.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 pub struct RunStarted {
     /// Version of the record's schema: [`RunStarted::SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -122,7 +136,7 @@ impl RunStarted {
 }
 
 /// Many values of one metric, from the peers of one group in the calls of one set.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct TallyReport {
     /// The metric.
     pub metric: Metric,
@@ -316,7 +330,7 @@ pub struct LabCheck {
 }
 
 /// The end of a program of the scenario that was not asked for.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct ProgramEnd {
     /// The program.
     pub name: String,

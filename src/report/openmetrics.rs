@@ -1,4 +1,7 @@
 //! `metrics.om`: the result as OpenMetrics text 1.0, in base units, with labels of low cardinality only.
+//!
+//! It keeps to the types that the older text format of Prometheus has too (so no `stateset`): what takes only that format
+//! reads the file as well, and sees comments in `# UNIT` and `# EOF`.
 
 use std::fmt::Write as _;
 
@@ -33,10 +36,10 @@ pub(super) fn render(record: &Record, judgement: &Judgement) -> String {
         let name = verdict.name().replace(' ', "_");
         let _ = writeln!(out, "harness_gates{{{label},verdict=\"{name}\"}} {count}");
     }
-    family(&mut out, "harness_verdict", "stateset", "What the run is worth.", None);
+    family(&mut out, "harness_verdict", "gauge", "What the run is worth: 1 for its verdict, else 0.", None);
     for verdict in [Verdict::Pass, Verdict::Fail, Verdict::Invalid, Verdict::Error, Verdict::Interrupted] {
         let set = u8::from(judgement.verdict == verdict);
-        let _ = writeln!(out, "harness_verdict{{{label},harness_verdict=\"{}\"}} {set}", verdict.name());
+        let _ = writeln!(out, "harness_verdict{{{label},verdict=\"{}\"}} {set}", verdict.name());
     }
     out.push_str("# EOF\n");
     out
@@ -70,8 +73,12 @@ fn base_unit(metric: Metric) -> (String, &'static str, f64) {
     let without = |suffix| stem.strip_suffix(suffix).unwrap_or(stem);
     match metric.unit() {
         Unit::Milliseconds => (format!("harness_{}_seconds", without("_ms")), "seconds", 1e3),
-        Unit::BitsPerSecond => (format!("harness_{}_bits_per_second", without("_bps")), "bits_per_second", 1.0),
-        Unit::PerSecond => (format!("harness_{stem}"), "per_second", 1.0),
+        Unit::BitsPerSecond => {
+            let what = without("_bps");
+            let what = what.strip_suffix("_bitrate").unwrap_or(what);
+            (format!("harness_{what}_bytes_per_second"), "bytes_per_second", 8.0)
+        }
+        Unit::PerSecond => (format!("harness_{}_per_second", without("_per_second")), "per_second", 1.0),
         Unit::Ratio => (format!("harness_{}_ratio", without("_ratio")), "ratio", 1.0),
     }
 }

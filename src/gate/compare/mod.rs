@@ -42,6 +42,7 @@ impl Default for Policy {
 
 /// What changed from one side to the other.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[schemars(title = "harness comparison")]
 pub struct Comparison {
     /// What it comes to: `fail` if anything regressed, `invalid` if the runs cannot be judged by.
     pub verdict: Verdict,
@@ -55,6 +56,13 @@ pub struct Comparison {
     pub metrics: Vec<MetricChange>,
     /// What is compared exactly, if it changed.
     pub facts: Vec<FactChange>,
+}
+
+impl Comparison {
+    /// The JSON Schema (2020-12) of what `harness compare --json` writes.
+    pub fn json_schema() -> serde_json::Value {
+        schemars::schema_for!(Self).to_value()
+    }
 }
 
 /// What may differ between two sides.

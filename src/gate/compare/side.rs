@@ -17,6 +17,7 @@ pub(super) const HOST_KEYS: &[&str] = &["host", "cpu", "cores", "kernel"];
 
 /// Runs of one plan on one machine.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[schemars(title = "harness baseline")]
 #[serde(deny_unknown_fields)]
 pub struct Side {
     /// What it is called in messages: a directory, or a baseline file.
@@ -83,6 +84,11 @@ pub enum SummaryError {
 }
 
 impl Side {
+    /// The JSON Schema (2020-12) of a baseline file.
+    pub fn json_schema() -> serde_json::Value {
+        schemars::schema_for!(Self).to_value()
+    }
+
     /// A side of these records.
     pub fn of(name: &str, records: &[Record]) -> Result<Self, SummaryError> {
         let mut side: Option<Self> = None;

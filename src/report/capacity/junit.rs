@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestSuite};
 
-use super::super::RenderError;
+use super::super::{RenderError, junit};
 use crate::capacity::Capacity;
 use crate::gate::Verdict;
 
@@ -43,12 +43,10 @@ pub(in crate::report) fn render(capacity: &Capacity) -> Result<String, RenderErr
         let mut case = TestCase::new(capacity.show(load), TestCaseStatus::success());
         case.set_classname(format!("{}.loads", capacity.scenario));
         case.set_time(Duration::from_secs_f64(capacity.at(load).map(|probe| probe.duration_ms / 1e3).sum()));
-        case.add_property(Property::new("runs", capacity.tally(load)));
+        case.set_system_out(format!("runs: {}", capacity.tally(load)));
         suite.add_test_case(case);
     }
-    let mut report = Report::new("harness");
-    report.add_test_suite(suite);
-    Ok(report.to_string()?)
+    junit::text(suite)
 }
 
 #[cfg(test)]
