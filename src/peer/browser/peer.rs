@@ -139,6 +139,8 @@ impl BrowserPeer {
     /// Takes over what the page has to say.
     async fn poll(&mut self) -> Result<(), Failure> {
         let polled: Polled = self.call("poll", Vec::new()).await?;
+        // Before the marks, which the page's clock may give the same time: what happened, then what follows from it.
+        self.trace(polled.traced);
         let recorder = &self.context.recorder;
         for (mark, at) in polled.marks {
             recorder.mark_at(self.clock.instant(at), mark);
@@ -149,7 +151,6 @@ impl BrowserPeer {
                 _ => {}
             }
         }
-        self.trace(polled.traced);
         for text in polled.warnings {
             recorder.warning(format!("{}: {text}", recorder.peer()), "see the raw statistics of the peer");
         }

@@ -135,10 +135,12 @@ impl State {
             }
             if flushed.elapsed() >= FLUSH {
                 flushed = Instant::now();
-                self.flush(flushed.checked_sub(HELD));
+                if let Some(until) = flushed.checked_sub(HELD) {
+                    self.flush(Some(until));
+                }
             }
         }
-        self.flush(Some(Instant::now()));
+        self.flush(None);
         self.error
     }
 
@@ -148,16 +150,15 @@ impl State {
             What::Told(told) => self.peers.entry(name).or_default().held.push((at, told)),
             What::Ended => {
                 if let Some(mut peer) = self.peers.remove(&name) {
-                    let result = peer.write(&self.folder, &name, self.clock, Instant::now());
+                    let result = peer.write(&self.folder, &name, self.clock, None);
                     self.note(result);
                 }
             }
         }
     }
 
-    /// Writes what happened until then.
+    /// Writes what happened until then, or everything: by a browser's clock something may happen a little later than now.
     fn flush(&mut self, until: Option<Instant>) {
-        let Some(until) = until else { return };
         let mut peers = std::mem::take(&mut self.peers);
         for (name, peer) in &mut peers {
             let result = peer.write(&self.folder, name, self.clock, until);
@@ -174,10 +175,10 @@ impl State {
 }
 
 impl Peer {
-    fn write(&mut self, folder: &Path, name: &str, clock: Clock, until: Instant) -> io::Result<()> {
+    fn write(&mut self, folder: &Path, name: &str, clock: Clock, until: Option<Instant>) -> io::Result<()> {
         let Some((call, user_agent)) = &self.begun else { return Ok(()) };
         self.held.sort_by_key(|(at, _)| *at);
-        let due = self.held.partition_point(|(at, _)| *at <= until);
+        let due = self.held.partition_point(|(at, _)| until.is_none_or(|until| *at <= until));
         let due = self.held.drain(..due).collect::<Vec<_>>();
         let Some((first, _)) = due.first().filter(|_| !self.broken) else { return Ok(()) };
         let mut text = String::new();
