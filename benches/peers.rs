@@ -65,6 +65,7 @@ async fn measure(case: &Case) {
     let options = Options {
         out: out.clone(),
         command: vec![],
+        rtcstats: false,
         observe: Box::new(move |_| {
             let mut peak = watched.lock().expect("the peak");
             *peak = peak.max(resident_kilobytes());

@@ -193,6 +193,7 @@ impl Prober for Probing {
         Options {
             out: self.directory.path().to_owned(),
             command: report::redact_command_line(std::env::args()),
+            rtcstats: false,
             observe: Box::new(move |record| {
                 if let Some(progress) = &mut progress {
                     progress.show(record);

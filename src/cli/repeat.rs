@@ -24,6 +24,8 @@ pub(super) struct Repeats {
     pub(super) baseline: Option<PathBuf>,
     pub(super) how: How,
     pub(super) json: Option<PathBuf>,
+    /// Whether every peer's connection is dumped.
+    pub(super) rtcstats: bool,
 }
 
 /// Runs the plan once to warm up, then as often as asked for, and compares all with the baseline, if there is one.
@@ -53,7 +55,7 @@ pub(super) async fn run(repeats: Repeats) -> Exit {
     let numbers = repeats.repeat.map_or(1..=1, |count| 0..=count);
     for number in numbers {
         let name = if number == 0 { WARM_UP.to_owned() } else { format!("run-{number:03}") };
-        let judgement = match once(&repeats.plan, &directory, &name, quiet).await {
+        let judgement = match once(&repeats, &directory, &name, quiet).await {
             Ok(judgement) => judgement,
             Err(error) => {
                 eprintln!("error: {error}");
@@ -83,12 +85,13 @@ pub(super) async fn run(repeats: Repeats) -> Exit {
     }
 }
 
-async fn once(plan: &Plan, directory: &RunDirectory, name: &str, quiet: bool) -> Result<Judgement, String> {
+async fn once(repeats: &Repeats, directory: &RunDirectory, name: &str, quiet: bool) -> Result<Judgement, String> {
     let display = progress::display();
     let mut progress = (!quiet && display.live).then(|| Progress::new(display));
     let options = Options {
         out: directory.path().to_owned(),
         command: report::redact_command_line(std::env::args()),
+        rtcstats: repeats.rtcstats,
         observe: Box::new(move |record| {
             if let Some(progress) = &mut progress {
                 progress.show(record);
@@ -97,7 +100,7 @@ async fn once(plan: &Plan, directory: &RunDirectory, name: &str, quiet: bool) ->
         announce: Box::new(|_, _| {}),
     };
     let within = directory.create_within(name).map_err(|error| error.to_string())?;
-    let finished = run::run_in(plan.clone(), within, options).await.map_err(|error| error.to_string())?;
+    let finished = run::run_in(repeats.plan.clone(), within, options).await.map_err(|error| error.to_string())?;
     let judgement = judge(&finished.record);
     keep(&finished, &judgement).map_err(|error| error.to_string())?;
     Ok(judgement)

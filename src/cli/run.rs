@@ -51,6 +51,12 @@ pub(super) struct Args {
     /// Folder of all records
     #[arg(long, value_name = "DIR", default_value = "reports", env = "HARNESS_OUT")]
     out: PathBuf,
+    /// Dump what each peer does and counts for the viewers of rtcstats and webrtc-internals: rtcstats/PEER.jsonl
+    ///
+    /// Each dump has the calls to the peer's connection with their SDP and candidates, its events, the instants of the
+    /// report, and the statistics about once a second; no password of a TURN server.
+    #[arg(long, conflicts_with = "find_capacity")]
+    rtcstats: bool,
     /// Write report.json to this file too; `-` is standard output, and silences the text
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -77,8 +83,8 @@ pub(super) async fn run(args: Args) -> Exit {
     // A comparison counts the runs itself.
     let repeat = args.repeat.or(loaded.repeat.filter(|_| !interleave::is_run_of_comparison()));
     if repeat.is_some() || args.baseline.is_some() {
-        let Args { baseline, how, out, json, .. } = args;
-        return repeat::run(Repeats { plan, repeat, baseline, how, out, json }).await;
+        let Args { baseline, how, out, json, rtcstats, .. } = args;
+        return repeat::run(Repeats { plan, repeat, baseline, how, out, json, rtcstats }).await;
     }
     let quiet = args.json.as_deref() == Some(Path::new("-"));
     let display = progress::display();
@@ -86,6 +92,7 @@ pub(super) async fn run(args: Args) -> Exit {
     let options = Options {
         out: args.out,
         command: report::redact_command_line(std::env::args()),
+        rtcstats: args.rtcstats,
         observe: Box::new(move |record| {
             if let Some(progress) = &mut progress {
                 progress.show(record);

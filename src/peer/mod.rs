@@ -12,6 +12,7 @@ mod signaling;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde_json::{Value, json};
 
 use self::browser::BrowserPool;
 use self::external::ExternalPeer;
@@ -125,6 +126,17 @@ impl PeerContext {
         }
         self.recorder.mark(Mark::JoinStarted);
         Ok(seat.connect().await?.0)
+    }
+
+    /// What the peer's connection is made with (W3C `RTCConfiguration`), for its dump: of the servers only the URLs, since
+    /// user names may be secrets as passwords are.
+    fn traced_configuration(&self) -> Value {
+        let servers = self.network.ice.servers.iter().map(|server| json!({"urls": server.urls}));
+        let policy = match self.ice_policy() {
+            IceTransportPolicy::All => "all",
+            IceTransportPolicy::Relay => "relay",
+        };
+        json!({"iceServers": servers.collect::<Vec<_>>(), "iceTransportPolicy": policy})
     }
 
     /// A failure of this peer.

@@ -3,10 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::{
-    Absence, Event, EventKind, Failure, Mark, Marks, MediaReport, Metric, Path, PathSearch, Tallies, Tally, Warning,
+    Absence, Dumps, Event, EventKind, Failure, Mark, Marks, MediaReport, Metric, Path, PathSearch, PeerDump, Tallies,
+    Tally, Warning,
 };
 
 /// Puts events on the stream, stamped on the run's monotonic clock. Cheap to clone; never blocks.
@@ -15,6 +17,7 @@ pub struct Recorder {
     start: Instant,
     events: mpsc::UnboundedSender<Event>,
     tallies: Tallies,
+    dumps: Option<Dumps>,
 }
 
 impl Recorder {
@@ -25,7 +28,12 @@ impl Recorder {
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Event>) {
         let (events, receiver) = mpsc::unbounded_channel();
         let start = Instant::now();
-        (Self { start, events, tallies: Tallies::new(start) }, receiver)
+        (Self { start, events, tallies: Tallies::new(start), dumps: None }, receiver)
+    }
+
+    /// The same, whose peers have dumps.
+    pub fn with_dumps(self, dumps: Dumps) -> Self {
+        Self { dumps: Some(dumps), ..self }
     }
 
     /// The start of the run.
@@ -57,7 +65,8 @@ impl Recorder {
 
     /// The recorder of one peer in one call.
     pub fn for_peer(&self, peer: &str, call: &str) -> PeerRecorder {
-        PeerRecorder { recorder: self.clone(), peer: peer.into(), call: call.into(), marks: Arc::default() }
+        let dump = self.dumps.as_ref().map(|dumps| dumps.for_peer(peer, call));
+        PeerRecorder { recorder: self.clone(), peer: peer.into(), call: call.into(), marks: Arc::default(), dump }
     }
 }
 
@@ -68,6 +77,7 @@ pub struct PeerRecorder {
     peer: Arc<str>,
     call: Arc<str>,
     marks: Arc<Mutex<Marks>>,
+    dump: Option<PeerDump>,
 }
 
 impl PeerRecorder {
@@ -102,12 +112,27 @@ impl PeerRecorder {
         if self.marks.lock().unwrap_or_else(PoisonError::into_inner).set(mark, at_us) {
             let (peer, call) = (self.peer.to_string(), self.call.to_string());
             self.recorder.record_at(at, EventKind::Mark { peer, call, mark });
+            if let Some(dump) = &self.dump {
+                dump.mark(at, mark);
+            }
         }
     }
 
     /// The marks so far.
     pub fn marks(&self) -> Marks {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The peer's dump, if it has one.
+    pub fn dump(&self) -> Option<&PeerDump> {
+        self.dump.as_ref()
+    }
+
+    /// Tells the peer's dump, if it has one, what happens now, as [`PeerDump::tell`] does; `value` is made only then.
+    pub fn trace(&self, method: &str, value: impl FnOnce() -> Value) {
+        if let Some(dump) = &self.dump {
+            dump.tell(Instant::now(), method, value());
+        }
     }
 
     /// Where to record the values of a metric that has many per second; `group` and `set` as in the plan.
@@ -128,7 +153,10 @@ impl PeerRecorder {
     }
 
     /// Raw statistics under their W3C names.
-    pub fn stats(&self, stats: Vec<serde_json::Value>) {
+    pub fn stats(&self, stats: Vec<Value>) {
+        if let Some(dump) = &self.dump {
+            dump.stats(stats.clone());
+        }
         let (peer, call) = (self.peer.to_string(), self.call.to_string());
         self.recorder.record(EventKind::Stats { peer, call, stats });
     }

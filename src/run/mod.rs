@@ -30,7 +30,8 @@ use crate::peer::network::{IceServers, PeerHost, PeerNetwork};
 use crate::peer::{Engines, Shards};
 use crate::plan::Plan;
 use crate::record::{
-    EventKind, Health, Outcome, Record, Recorder, RunDirectory, RunStarted, Skip, Warning, WriteError, Writer,
+    DumpWriter, EventKind, Health, Outcome, Record, Recorder, RunDirectory, RunStarted, Skip, Warning, WriteError,
+    Writer,
 };
 use crate::signaling::{Endpoint, Identity, Limits, Server, ServerConfig};
 use arrivals::Schedule;
@@ -44,12 +45,17 @@ use traffic::Traffic;
 /// How long after the preparations the load starts, so that nothing that they left behind makes the first call late.
 const RUN_UP: Duration = Duration::from_millis(200);
 
+/// The folder of the peers' dumps, within the run's directory.
+pub const DUMPS: &str = "rtcstats";
+
 /// Where the record goes, and who watches.
 pub struct Options {
     /// The folder of all records, such as `reports`.
     pub out: PathBuf,
     /// The command line, for the record.
     pub command: Vec<String>,
+    /// Whether every peer's connection is dumped into [`DUMPS`].
+    pub rtcstats: bool,
     /// Is shown the record about four times per second.
     pub observe: Box<dyn FnMut(&Record) + Send>,
     /// Is told the run directory and the URL of the signaling server, once they are there.
@@ -89,6 +95,11 @@ pub async fn run_in(plan: Plan, directory: RunDirectory, options: Options) -> Re
     let now = jiff::Timestamp::now();
     let events = directory.create_events()?;
     let (recorder, stream) = Recorder::new();
+    let dumps = options.rtcstats.then(|| start_dumps(&directory)).transpose()?;
+    let recorder = match &dumps {
+        Some(dumps) => recorder.with_dumps(dumps.dumps()),
+        None => recorder,
+    };
     let cancel = CancellationToken::new();
     let watch = abort::Watch::new(&plan, cancel.clone());
     let mut show = options.observe;
@@ -128,11 +139,30 @@ pub async fn run_in(plan: Plan, directory: RunDirectory, options: Options) -> Re
     if let Some(packets) = &packets {
         tell_of_packets(&recorder, packets);
     }
+    if let Some(dumps) = dumps {
+        finish_dumps(dumps, &recorder).await;
+    }
     recorder.record(EventKind::RunEnded { outcome });
     drop(recorder);
     let written = tokio::task::spawn_blocking(|| writer.finish()).await;
     let record = written.map(|written| written.record).unwrap_or_default();
     Ok(Finished { record, directory, packets })
+}
+
+fn start_dumps(directory: &RunDirectory) -> Result<DumpWriter, WriteError> {
+    let path = directory.path().join(DUMPS);
+    DumpWriter::start(&path).map_err(|error| WriteError { path, error })
+}
+
+/// Writes what is left of the dumps. Those that are incomplete make no verdict, but are told.
+async fn finish_dumps(dumps: DumpWriter, recorder: &Recorder) {
+    let finished = tokio::task::spawn_blocking(|| dumps.finish()).await;
+    if let Some(error) = finished.unwrap_or_else(|error| Some(error.into())) {
+        recorder.record(EventKind::Warning(Warning {
+            text: format!("dumps in {DUMPS}/ are incomplete: {error}"),
+            advice: "make room on the disk, or choose another one with --out".into(),
+        }));
+    }
 }
 
 async fn perform(

@@ -34,6 +34,7 @@ pub fn pages() -> Vec<Page> {
         ("index.html", HTML, include_str!("page/index.html")),
         ("peer.js", SCRIPT, include_str!("page/peer.js")),
         ("log.js", SCRIPT, include_str!("page/log.js")),
+        ("trace.js", SCRIPT, include_str!("page/trace.js")),
         ("signaling.js", SCRIPT, include_str!("page/signaling.js")),
         ("media.js", SCRIPT, include_str!("page/media.js")),
         ("data.js", SCRIPT, include_str!("page/data.js")),

@@ -34,7 +34,12 @@ pub(super) struct Polled {
     pub(super) signaling_rtt: Option<f64>,
     /// The data channels.
     pub(super) data: Data,
+    /// What there is for the peer's dump, since the last time.
+    pub(super) traced: Vec<Traced>,
 }
+
+/// A call to the connection, what came of it or an event of it, with its content and the milliseconds of the page's clock.
+pub(super) type Traced = (String, Value, f64);
 
 /// What went wrong in the page.
 #[derive(Debug, Deserialize)]
@@ -163,5 +168,6 @@ pub(super) fn config(context: &PeerContext) -> Result<Value, String> {
         "audio": plan.media_of(call).audio.then(|| media(MediaKind::Audio)),
         "video": video,
         "data": plan.media_of(call).data,
+        "trace": context.recorder.dump().is_some(),
     }))
 }

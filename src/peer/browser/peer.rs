@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::clock::Clock;
-use super::page::{self, Data, Polled, Reading, Step};
+use super::page::{self, Data, Polled, Reading, Step, Traced};
 use super::pool::Browser;
 use super::report;
 use super::search::{self, Heard};
@@ -93,9 +93,26 @@ impl BrowserPeer {
                 "give the browsers a less loaded machine",
             );
         }
+        peer.begin_dump().await?;
         peer.call::<Value>("prepare", vec![config]).await?;
         peer.wait_for(Step::Prepared, peer.context.plan.deadlines.start_us).await?;
         Ok(peer)
+    }
+
+    /// Begins the peer's dump, if it has one, as the browser calls itself.
+    async fn begin_dump(&self) -> Result<(), Failure> {
+        let (Some(dump), Some(tab)) = (self.context.recorder.dump(), &self.tab) else { return Ok(()) };
+        let told = tab.execute("return navigator.userAgent", Vec::new()).await;
+        let told = told.map_err(|error| self.fail(self.browser.explain(&error)))?;
+        dump.begin(told.as_str().unwrap_or_default());
+        Ok(())
+    }
+
+    fn trace(&self, traced: Vec<Traced>) {
+        let Some(dump) = self.context.recorder.dump() else { return };
+        for (method, value, at) in traced {
+            dump.tell(self.clock.instant(at), &method, value);
+        }
     }
 
     /// Calls a function of the page.
@@ -122,6 +139,8 @@ impl BrowserPeer {
     /// Takes over what the page has to say.
     async fn poll(&mut self) -> Result<(), Failure> {
         let polled: Polled = self.call("poll", Vec::new()).await?;
+        // Before the marks, which the page's clock may give the same time: what happened, then what follows from it.
+        self.trace(polled.traced);
         let recorder = &self.context.recorder;
         for (mark, at) in polled.marks {
             recorder.mark_at(self.clock.instant(at), mark);
@@ -185,6 +204,9 @@ impl BrowserPeer {
         if self.latest.0.is_empty()
             && let Ok(Ok(stats)) = timeout(SEARCH_DEADLINE, self.read("stats")).await
         {
+            if let Some(dump) = recorder.dump() {
+                dump.stats(stats.0.clone());
+            }
             self.latest = stats;
         }
         let micros = |at| recorder.micros(self.clock.instant(at));
@@ -236,6 +258,9 @@ impl Peer for BrowserPeer {
     async fn snapshot(&mut self) -> Result<Snapshot, Failure> {
         self.poll().await?;
         let stats = self.read("stats").await?;
+        if let Some(dump) = self.context.recorder.dump().filter(|dump| dump.wants_stats()) {
+            dump.stats(stats.0.clone());
+        }
         report::stream_samples(&self.context.recorder, &stats, &self.latest);
         let snapshot = Snapshot {
             bytes_sent: stats.bytes_sent(),
@@ -278,7 +303,11 @@ impl Peer for BrowserPeer {
         let Some(tab) = self.tab.take() else { return };
         self.phase = Phase::Teardown;
         let left = match timeout(LEAVE_DEADLINE, tab.call("leave", Vec::new())).await {
-            Ok(left) => left.is_ok(),
+            Ok(Ok(traced)) => {
+                self.trace(serde_json::from_value(traced).unwrap_or_default());
+                true
+            }
+            Ok(Err(_)) => false,
             Err(_) => {
                 // The others of this browser would wait for the same answer.
                 tab.session().condemn("it does not answer");

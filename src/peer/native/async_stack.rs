@@ -15,7 +15,7 @@ use webrtc::data_channel::DataChannel;
 use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{
     PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceConnectionState, RTCIceGatheringState,
-    RTCPeerConnectionState, RTCSessionDescription, StatsSelector,
+    RTCPeerConnectionState, RTCSessionDescription, RTCSignalingState, StatsSelector,
 };
 
 use super::connection::{Connection, DATA_SEND_BUFFER, Setup, Statistics};
@@ -142,6 +142,10 @@ pub(super) struct Handler {
 impl PeerConnectionEventHandler for Handler {
     async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
         self.events.candidate(&event);
+    }
+
+    async fn on_signaling_state_change(&self, state: RTCSignalingState) {
+        self.events.signaling(state);
     }
 
     async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {

@@ -1,8 +1,11 @@
 //! From a stack's events to marks, and to messages for the peer's own tasks.
 
 use rtc::peer_connection::event::RTCPeerConnectionIceEvent;
-use rtc::peer_connection::state::{RTCIceConnectionState, RTCIceGatheringState, RTCPeerConnectionState};
+use rtc::peer_connection::state::{
+    RTCIceConnectionState, RTCIceGatheringState, RTCPeerConnectionState, RTCSignalingState,
+};
 use rtc::peer_connection::transport::RTCIceCandidateType;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::record::{Mark, PeerRecorder};
@@ -43,6 +46,7 @@ impl Events {
             self.recorder.mark(mark);
         }
         if let Ok(init) = event.candidate.to_json() {
+            self.recorder.trace("onicecandidate", || json!(init));
             self.pass_on(StackEvent::Candidate(Some(IceCandidate {
                 candidate: init.candidate,
                 sdp_mid: init.sdp_mid,
@@ -52,11 +56,17 @@ impl Events {
         }
     }
 
+    pub(super) fn signaling(&self, state: RTCSignalingState) {
+        self.recorder.trace("onsignalingstatechange", || json!(state.to_string()));
+    }
+
     pub(super) fn gathering(&self, state: RTCIceGatheringState) {
+        self.recorder.trace("onicegatheringstatechange", || json!(state.to_string()));
         match state {
             RTCIceGatheringState::Gathering => self.recorder.mark(Mark::GatheringStarted),
             RTCIceGatheringState::Complete => {
                 self.recorder.mark(Mark::GatheringComplete);
+                self.recorder.trace("onicecandidate", || Value::Null);
                 self.pass_on(StackEvent::Candidate(None));
             }
             _ => {}
@@ -64,6 +74,7 @@ impl Events {
     }
 
     pub(super) fn ice(&self, state: RTCIceConnectionState) {
+        self.recorder.trace("oniceconnectionstatechange", || json!(state.to_string()));
         match state {
             RTCIceConnectionState::Checking => self.recorder.mark(Mark::IceChecking),
             RTCIceConnectionState::Connected => self.pass_on(StackEvent::IceConnected),
@@ -72,6 +83,7 @@ impl Events {
     }
 
     pub(super) fn connection(&self, state: RTCPeerConnectionState) {
+        self.recorder.trace("onconnectionstatechange", || json!(state.to_string()));
         if state == RTCPeerConnectionState::Connected {
             // The stack has no event of its own for DTLS; it is connected when both transports are (W3C webrtc, 4.3.3),
             // and DTLS is the later of them.

@@ -26,6 +26,7 @@ mod source;
 mod state;
 mod stats;
 mod strangers;
+mod traced;
 mod tracks;
 #[cfg(test)]
 mod upstream;
@@ -34,9 +35,10 @@ mod wire;
 pub(crate) use connection::host_addresses;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -52,6 +54,7 @@ use self::relays::Relays;
 use self::runtime::HarnessRuntime;
 use self::state::{Expected, Tracker};
 use self::strangers::Strangers;
+use self::traced::Traced;
 use self::wire::Wire;
 use super::network::PeerNetwork;
 use super::{Joined, Peer, PeerContext, Sent, Snapshot};
@@ -77,6 +80,7 @@ pub(super) struct NativePeer {
     joined: Option<Joined>,
     sender: Option<Sender>,
     negotiation: Option<JoinHandle<()>>,
+    reported: bool,
 }
 
 impl NativePeer {
@@ -107,6 +111,14 @@ impl NativePeer {
         let media = Arc::new(media);
         let (media_plan, key_frames) = (context.plan.media_of(&context.call), media.key_frames.clone());
         let stack = context.group.stack.unwrap_or_default();
+        if let Some(dump) = recorder.dump() {
+            let name = match stack {
+                NativeStack::Async => "async",
+                NativeStack::Dense => "dense",
+            };
+            dump.begin(&format!("harness/{} (simulated peer, {name} stack)", env!("CARGO_PKG_VERSION")));
+            dump.tell(Instant::now(), "create", context.traced_configuration());
+        }
         // A browser adapts its rate to feedback that only the core gives.
         let bypass = stack == NativeStack::Dense && media::other_is_native(&context);
         let setup = Setup::new(context.ice_policy(), host, &relays, media_plan, key_frames, bypass)
@@ -122,6 +134,10 @@ impl NativePeer {
                 Arc::new(connection.map_err(|error| failure(&error))?)
             }
         };
+        let connection = match recorder.dump() {
+            Some(dump) => Arc::new(Traced::new(connection, dump.clone())),
+            None => connection,
+        };
         Ok(Self {
             context,
             tracker,
@@ -134,12 +150,22 @@ impl NativePeer {
             joined: None,
             sender: None,
             negotiation: None,
+            reported: false,
         })
     }
 
     async fn stats(&self) -> Result<Statistics, Failure> {
         let stats = self.connection.stats().await;
         stats.map_err(|error| self.context.failure(Phase::Media, format!("the statistics: {error}")))
+    }
+
+    /// Statistics under their W3C names.
+    fn raw(&self, Statistics { report, bypassed }: &Statistics) -> Vec<Value> {
+        let mut raw = stats::to_w3c(report, &self.relays);
+        if let Some(bypassed) = bypassed {
+            bypassed.complete(&mut raw);
+        }
+        raw
     }
 }
 
@@ -182,8 +208,11 @@ impl Peer for NativePeer {
         if let Some(failure) = self.tracker.get().failure {
             return Err(failure);
         }
-        let Statistics { report, .. } = self.stats().await?;
-        if let Some(rtt) = stats::round_trip_time(&report) {
+        let statistics = self.stats().await?;
+        if let Some(dump) = self.context.recorder.dump().filter(|dump| dump.wants_stats()) {
+            dump.stats(self.raw(&statistics));
+        }
+        if let Some(rtt) = stats::round_trip_time(&statistics.report) {
             let tally = self.context.recorder.tally(Metric::RttMs, &self.context.group.name, &self.context.call.set);
             tally.record(rtt * 1e3);
         }
@@ -200,12 +229,9 @@ impl Peer for NativePeer {
 
     async fn report(&mut self, sent_by_other: Option<&Sent>) -> Result<(), Failure> {
         self.media.drained(sent_by_other).await;
-        let Statistics { report, bypassed } = self.stats().await?;
-        let mut raw = stats::to_w3c(&report, &self.relays);
-        if let Some(bypassed) = bypassed {
-            bypassed.complete(&mut raw);
-        }
-        if let Some(path) = stats::path(&report, &self.context, &self.relays) {
+        let statistics = self.stats().await?;
+        let raw = self.raw(&statistics);
+        if let Some(path) = stats::path(&statistics.report, &self.context, &self.relays) {
             let recorder = &self.context.recorder;
             if path.relay_protocol.is_some() {
                 let search = search::search(recorder, &self.wire, &self.relays, &self.strangers);
@@ -221,6 +247,7 @@ impl Peer for NativePeer {
             recorder.path(path);
         }
         self.context.recorder.stats(raw);
+        self.reported = true;
         self.media.report(sent_by_other);
         Ok(())
     }
@@ -236,6 +263,12 @@ impl Peer for NativePeer {
         let close = async {
             if let Some(sender) = self.sender.take() {
                 sender.close().await;
+            }
+            // How far a call came that failed.
+            if let (Some(dump), false) = (self.context.recorder.dump(), self.reported)
+                && let Ok(statistics) = self.stats().await
+            {
+                dump.stats(self.raw(&statistics));
             }
             if let Err(error) = self.connection.close().await {
                 tracing::debug!(%error, "closing the peer connection");

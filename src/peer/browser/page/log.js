@@ -5,6 +5,7 @@ export class Log {
   #marks = [];
   #warnings = [];
   #heard = [];
+  #traced = [];
   #error = null;
   #reached = new Set();
   #phase = 'start';
@@ -44,6 +45,11 @@ export class Log {
     if (this.#heard.length < 20) this.#heard.push({ at: performance.now(), ...heard });
   }
 
+  // For the peer's dump. What is told may change later, and have members that only its prototype has.
+  trace(method, value) {
+    this.#traced.push([method, JSON.parse(JSON.stringify(value ?? null)), performance.now()]);
+  }
+
   // Only the first failure counts: the others follow from it.
   fail(reason, phase = this.#phase) {
     this.#error ??= { phase, reason };
@@ -53,13 +59,16 @@ export class Log {
     const marks = this.#marks;
     const warnings = this.#warnings;
     const heard = this.#heard;
+    const traced = this.#traced;
     this.#marks = [];
     this.#warnings = [];
     this.#heard = [];
+    this.#traced = [];
     return {
       marks,
       warnings,
       heard,
+      traced,
       error: this.#error,
       reached: [...this.#reached],
       phase: this.#phase,

@@ -3,6 +3,7 @@
 
 import { Log } from './log.js';
 import { Signaling } from './signaling.js';
+import { trace } from './trace.js';
 import { capture, codecPreferences, withoutStrayFeedback } from './media.js';
 import { BulkReceiver, BulkSender, EchoReplier, EchoSender } from './data.js';
 
@@ -48,11 +49,13 @@ class Peer {
   }
 
   connect() {
-    this.#pc = new RTCPeerConnection({
+    const configuration = {
       iceServers: this.#config.ice_servers,
       iceTransportPolicy: this.#config.ice_policy,
       bundlePolicy: 'max-bundle',
-    });
+    };
+    this.#pc = new RTCPeerConnection(configuration);
+    if (this.#config.trace) trace(this.#pc, configuration, (method, value) => this.log.trace(method, value));
     this.#observe();
     this.#connectNow();
     if (this.#config.role === 'offerer') {
@@ -86,12 +89,14 @@ class Peer {
     return this.stats();
   }
 
+  // What there still is for the dump.
   leave() {
     this.#left = true;
     this.#echo?.stop?.();
     this.#pc?.close();
     this.#stream?.getTracks().forEach((track) => track.stop());
     this.#signaling?.leave();
+    return this.log.drain().traced;
   }
 
   #data() {

@@ -403,6 +403,7 @@ impl Endpoint {
             handled = true;
             match event {
                 RTCPeerConnectionEvent::OnIceCandidateEvent(event) => self.events.candidate(&event),
+                RTCPeerConnectionEvent::OnSignalingStateChangeEvent(state) => self.events.signaling(state),
                 RTCPeerConnectionEvent::OnIceGatheringStateChangeEvent(state) => self.events.gathering(state),
                 RTCPeerConnectionEvent::OnIceConnectionStateChangeEvent(state) => self.events.ice(state),
                 RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) => {
