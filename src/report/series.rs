@@ -103,7 +103,12 @@ fn series(record: &Record, plot: &Plot) -> Option<Series> {
         let greatest = |chunk: &[crate::record::At<Interval>]| {
             chunk.iter().filter_map(|second| reading(&second.what)).reduce(f64::max)
         };
-        seconds.chunks(stretch).map(|chunk| (chunk[0].at_us as f64 / end as f64, greatest(chunk))).collect()
+        let ends = seconds.chunks(stretch).map(|chunk| (chunk[0].at_us as f64 / end as f64, greatest(chunk)));
+        // A reading stands for the time before it: without its beginning, a third of a run of three seconds is blank.
+        let first = seconds
+            .first()
+            .map(|first| (first.at_us.saturating_sub(first.what.covers_us) as f64 / end as f64, reading(&first.what)));
+        first.into_iter().chain(ends).collect()
     };
     let lines: Vec<_> = plot.lines.iter().map(|(_, reading)| points(*reading)).collect();
     let greatest = lines.iter().flatten().filter_map(|(_, value)| *value).reduce(f64::max)?;
