@@ -156,7 +156,7 @@ fn write_comparison_json(path: &Path, comparison: &Comparison) -> io::Result<()>
 
 fn write_page(path: &Path, comparison: &Comparison, base: &Side, new: &Side) -> io::Result<()> {
     let command = report::redact_command_line(std::env::args());
-    let origin = report::ComparisonOrigin { command: &command, folder: path.parent().unwrap_or(Path::new("")) };
+    let origin = report::ComparisonOrigin { command: &command, folder: path.parent().unwrap_or_else(|| Path::new("")) };
     let page = report::comparison_html(comparison, base, new, origin).map_err(io::Error::other)?;
     write_whole(path, page).map_err(io::Error::other)
 }

@@ -63,7 +63,7 @@ impl Forest {
                 let said = format!("{} to {}", signed(low, unit), signed(high, unit));
                 // An interval of no length must be seen too.
                 let (from, to) = (place(best), place(worst).max(place(best) + 2.0));
-                drawing.rect(change.change.name(), from, HEIGHT * 0.27, to - from, HEIGHT * 0.46, &said);
+                drawing.rect(change.change.name(), from, HEIGHT * 0.18, to - from, HEIGHT * 0.64, &said);
                 said
             }
             _ => {

@@ -20,6 +20,10 @@ fn tally(comparison: &Comparison, order: [Change; 4]) -> String {
 }
 
 fn signed(value: f64, unit: Unit) -> String {
-    let sign = if value < 0.0 { "−" } else { "+" };
+    let sign = match value {
+        0.0 => "",
+        value if value < 0.0 => "−",
+        _ => "+",
+    };
     format!("{sign}{}", number::value(value.abs(), unit))
 }

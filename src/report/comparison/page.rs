@@ -15,6 +15,8 @@ use super::{signed, tally};
 use crate::gate::Verdict;
 use crate::gate::compare::{Change, Comparison, MetricChange, Policy, Side};
 
+/// Reasons that are told at once; the others unfold.
+const TOLD: usize = 8;
 /// What needs attention comes first.
 const ORDER: [Change; 4] = [Change::Regressed, Change::Inconclusive, Change::Improved, Change::Unchanged];
 
@@ -49,7 +51,7 @@ pub fn render(comparison: &Comparison, base: &Side, new: &Side, origin: Origin<'
         scenario,
         verdict: comparison.verdict,
         headline: headline(comparison),
-        reasons: &comparison.reasons,
+        reasons: comparison.reasons.split_at(comparison.reasons.len().min(TOLD)),
         tally: tally(comparison, ORDER),
         sides: [("base", base), ("new", new)].map(|(word, side)| side_view(word, side, origin.folder)),
         facts: facts(comparison, base, new),
@@ -69,7 +71,8 @@ struct Page<'a> {
     scenario: String,
     verdict: Verdict,
     headline: String,
-    reasons: &'a [String],
+    /// Those that are told at once, and the others.
+    reasons: (&'a [String], &'a [String]),
     tally: String,
     sides: [SideView<'a>; 2],
     facts: Facts<'a>,
@@ -120,7 +123,7 @@ struct MetricRow {
 fn row(change: &MetricChange, runs: (usize, usize), forest: &Forest) -> MetricRow {
     let unit = change.metric.unit();
     let share = match (change.shift, change.base) {
-        (Some(shift), Some(base)) if base != 0.0 => {
+        (Some(shift), Some(base)) if base != 0.0 && shift != 0.0 => {
             let percent = shift / base * 100.0;
             format!(" ({}{} %)", if percent < 0.0 { "−" } else { "+" }, number::digits(percent.abs()))
         }

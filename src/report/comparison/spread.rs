@@ -63,7 +63,8 @@ pub(super) fn cards(changes: &[&MetricChange], base: &Side, new: &Side) -> Vec<C
     metrics
         .into_iter()
         .map(|metric| {
-            let of_it: Vec<&MetricChange> = changes.iter().copied().filter(|it| it.metric == metric).collect();
+            let mut of_it: Vec<&MetricChange> = changes.iter().copied().filter(|it| it.metric == metric).collect();
+            of_it.sort_by(|a, b| a.statistic.cmp(&b.statistic));
             card(metric, &of_it, base, new)
         })
         .collect()
