@@ -153,7 +153,8 @@ fn note(change: &MetricChange, runs: usize) -> String {
     match (change.shift, change.change, change.repeats) {
         (None, ..) => format!("only the {} side has it", if change.base.is_some() { "base" } else { "new" }),
         (_, Change::Inconclusive, Some(repeats)) => {
-            format!("{} more repeats a side would tell ({repeats} in all)", repeats.saturating_sub(runs))
+            let more = number::count(repeats.saturating_sub(runs) as u64, "more repeat");
+            format!("{more} a side would tell ({repeats} in all)")
         }
         (_, Change::Inconclusive, None) => "no reasonable number of repeats would tell".into(),
         _ => String::new(),
