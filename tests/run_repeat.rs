@@ -38,6 +38,11 @@ fn equals_pass_and_one_failed_call_does_not() {
     harness(&lab, &["baseline", "accept", text(&base), "--out", text(&file)]).assert_code(0).assert_says("3 runs");
     let second = repeat(&lab, CALLS, &["--repeat", "3", "--baseline", text(&file)]);
     second.assert_code(0).assert_says("verdict: pass (0 regressed, 0 improved").assert_says("repeats would tell");
+    let page = second.record.clone().expect("records").join("comparison.html");
+    second.assert_says(&format!("page: {}", page.display()));
+    let words =
+        ["Nothing regressed.", "connection_time_ms", "too few runs", "href=\"./run-002/report.html\"", "--repeat 3"];
+    assert_page(&page, &words);
 
     // One call of one run that failed is a fact, for which a single run is enough.
     let new = second.record.clone().expect("records").join("run-002");
@@ -49,10 +54,41 @@ fn equals_pass_and_one_failed_call_does_not() {
     lines.insert(end, failure);
     std::fs::write(new.join("events.ndjson"), lines.join("\n") + "\n").expect("events");
     let json = lab.dir.path().join("comparison.json");
-    let compared = harness(&lab, &["compare", text(&file), text(&new), "--json", text(&json)]);
+    let page = lab.dir.path().join("comparison.html");
+    let more = ["--json", text(&json), "--html", text(&page)];
+    let compared = harness(&lab, &[&["compare", text(&file), text(&new)], &more[..]].concat());
     compared.assert_code(1).assert_says("calls failed: 1 times in a run, before 0").assert_says("failed in DTLS");
     let comparison: Value = serde_json::from_str(&std::fs::read_to_string(json).expect("JSON")).expect("JSON");
     assert_eq!(comparison["verdict"], "fail");
+    assert_page(&page, &["calls failed: 1 times in a run, before 0", "✗ worse", "run-002/report.html"]);
+}
+
+#[test]
+fn samples_that_are_missing_are_a_regression_that_the_page_names() {
+    let lab = Lab::new();
+    let base = repeat(&lab, CALLS, &["--repeat", "1"]).record.expect("records").join("run-001");
+    let new = lab.dir.path().join("new");
+    std::fs::create_dir(&new).expect("a directory");
+    let events = std::fs::read_to_string(base.join("events.ndjson")).expect("events");
+    let fewer: String =
+        events.lines().filter(|line| !line.contains("\"ice_connected\"")).map(|line| format!("{line}\n")).collect();
+    std::fs::write(new.join("events.ndjson"), fewer).expect("events");
+    let page = lab.dir.path().join("page.html");
+    let compared = harness(&lab, &["compare", text(&base), text(&new), "--html", text(&page)]);
+    compared.assert_code(1).assert_says("what is missing cannot have become better").assert_says("page: ");
+    assert_page(&page, &["ice_connect_ms: 0.0 samples in a run", "✗ regressed", "Only the base has samples."]);
+}
+
+/// The page is one file that loads nothing, and says this.
+fn assert_page(path: &PathBuf, words: &[&str]) {
+    let page = std::fs::read_to_string(path).expect("the page");
+    for word in words {
+        assert!(page.contains(word), "{word} is not in\n{page}");
+    }
+    for load in ["<script", "src=", "href=\"http", "url(", "@import", "<link"] {
+        assert!(!page.contains(load), "the page has {load}");
+    }
+    assert!(page.len() < 1_000_000, "{} bytes", page.len());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `harness compare` and `harness baseline`: the regression gate on records that are there.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use super::Exit;
@@ -47,7 +47,14 @@ pub(super) struct Args {
     /// Write the comparison as JSON to this file; `-` is standard output, and silences the text
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write the comparison as a page for people to this file: no network, no JavaScript [default: with --interleave,
+    /// comparison.html beside the runs]
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
+
+/// The page of a comparison beside the runs that were made for it.
+pub(super) const PAGE: &str = "comparison.html";
 
 /// When a change counts.
 #[derive(clap::Args, Clone, Debug)]
@@ -87,14 +94,14 @@ enum BaselineCommand {
 
 pub(super) fn run(args: &Args) -> Exit {
     if args.interleave {
-        return interleave::run(&Sides {
+        return interleave::run(Sides {
             sides: [&args.base, &args.new],
             scenario: args.scenario.as_deref(),
             repeat: args.repeat,
             seed: args.seed,
             out: &args.out,
             how: &args.how,
-            json: args.json.as_deref(),
+            files: Files { json: args.json.as_deref(), html: args.html.clone() },
         });
     }
     let sides = read_side(&args.base).and_then(|base| Ok((base, read_side(&args.new)?)));
@@ -102,7 +109,14 @@ pub(super) fn run(args: &Args) -> Exit {
         Ok(sides) => sides,
         Err(error) => return usage(&error),
     };
-    show(&base, &new, &args.how, args.how.allowed(), args.json.as_deref())
+    let files = Files { json: args.json.as_deref(), html: args.html.clone() };
+    show(&base, &new, &args.how, args.how.allowed(), &files)
+}
+
+/// Where a comparison is written to.
+pub(super) struct Files<'a> {
+    pub(super) json: Option<&'a Path>,
+    pub(super) html: Option<PathBuf>,
 }
 
 impl How {
@@ -113,26 +127,44 @@ impl How {
 }
 
 /// Compares and shows; the exit code is the comparison's.
-pub(super) fn show(base: &Side, new: &Side, how: &How, allowed: Allowed, json: Option<&Path>) -> Exit {
+pub(super) fn show(base: &Side, new: &Side, how: &How, allowed: Allowed, files: &Files<'_>) -> Exit {
     let policy = Policy { tolerance: how.tolerance, ..Policy::default() };
     let comparison = match compare(base, new, policy, allowed) {
         Ok(comparison) => comparison,
         Err(error) => return usage(&error.to_string()),
     };
     let mut exit = exit_of(&comparison);
-    if json != Some(Path::new("-")) {
+    let quiet = files.json == Some(Path::new("-"));
+    if !quiet {
         eprint!("{}", report::comparison_text(&comparison, &base.name, &new.name));
     }
-    if let Some(path) = json
-        && let Err(error) = serde_json::to_string_pretty(&comparison)
-            .map_err(std::io::Error::other)
-            .and_then(|text| write_json(path, &(text + "\n")))
+    let json = files.json.map(|path| (path, write_comparison_json(path, &comparison)));
+    let html = files.html.as_deref().map(|path| (path, write_page(path, &comparison, base, new)));
+    for (path, written) in json.iter().chain(&html) {
+        if let Err(error) = written {
+            eprintln!("error: {}: {error}", path.display());
+            exit = Exit::Error;
+        }
+    }
+    if let Some((path, Ok(()))) = html
+        && !quiet
     {
-        eprintln!("error: {}: {error}", path.display());
-        exit = Exit::Error;
+        eprintln!("page: {}", path.display());
     }
     append_step_summary(|| Ok(report::comparison_markdown(&comparison, &base.name, &new.name)));
     exit
+}
+
+fn write_comparison_json(path: &Path, comparison: &Comparison) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(comparison).map_err(io::Error::other)?;
+    write_json(path, &(text + "\n"))
+}
+
+fn write_page(path: &Path, comparison: &Comparison, base: &Side, new: &Side) -> io::Result<()> {
+    let command = report::redact_command_line(std::env::args());
+    let origin = report::ComparisonOrigin { command: &command, folder: path.parent().unwrap_or_else(|| Path::new("")) };
+    let page = report::comparison_html(comparison, base, new, origin).map_err(io::Error::other)?;
+    write_whole(path, page).map_err(io::Error::other)
 }
 
 pub(super) fn baseline(args: &BaselineArgs) -> Exit {
@@ -181,7 +213,11 @@ pub(super) fn read_side(path: &Path) -> Result<Side, String> {
     }
     directories.sort();
     let records: Result<Vec<Record>, String> = directories.iter().map(|directory| read_record(directory)).collect();
-    Side::of(&name, &records?).map_err(|error| error.to_string())
+    let mut side = Side::of(&name, &records?).map_err(|error| error.to_string())?;
+    for (run, directory) in side.runs.iter_mut().zip(directories) {
+        run.record = Some(directory);
+    }
+    Ok(side)
 }
 
 fn read_record(directory: &Path) -> Result<Record, String> {
@@ -191,7 +227,7 @@ fn read_record(directory: &Path) -> Result<Record, String> {
 }
 
 /// The directories of runs here. Links such as `latest` are not followed, and a warm-up is none of the runs.
-fn find_records(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+fn find_records(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
     if path.join(RunDirectory::EVENTS).is_file() {
         found.push(path.to_owned());
         return Ok(());

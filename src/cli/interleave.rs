@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Exit;
-use super::compare::{How, read_side, show};
+use super::compare::{Files, How, PAGE, read_side, show};
 use super::repeat::WARM_UP;
 use crate::gate::compare::Allowed;
 use crate::record::RunDirectory;
@@ -22,11 +22,12 @@ pub(super) struct Sides<'a> {
     pub(super) seed: u64,
     pub(super) out: &'a Path,
     pub(super) how: &'a How,
-    pub(super) json: Option<&'a Path>,
+    /// Where the comparison goes; its page goes beside the runs unless this says another place.
+    pub(super) files: Files<'a>,
 }
 
 /// Runs both, each once to warm up, then by turns in the order A B B A, and compares them.
-pub(super) fn run(both: &Sides<'_>) -> Exit {
+pub(super) fn run(both: Sides<'_>) -> Exit {
     let commands = match both.sides.map(|side| what_runs(side, both.scenario)) {
         [Ok(a), Ok(b)] => [a, b],
         [Err(error), _] | [_, Err(error)] => {
@@ -65,7 +66,9 @@ pub(super) fn run(both: &Sides<'_>) -> Exit {
     match (read_side(&homes[0]), read_side(&homes[1])) {
         (Ok(base), Ok(new)) => {
             // The machine is one, and what differs is what is asked about.
-            show(&base, &new, both.how, Allowed { any_host: true, any_plan: true, any_schema: false }, both.json)
+            let html = both.files.html.unwrap_or_else(|| directory.path().join(PAGE));
+            let files = Files { html: Some(html), ..both.files };
+            show(&base, &new, both.how, Allowed { any_host: true, any_plan: true, any_schema: false }, &files)
         }
         (Err(error), _) | (_, Err(error)) => {
             eprintln!("error: {error}");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Exit;
-use super::compare::{How, read_side, show};
+use super::compare::{Files, How, PAGE, read_side, show};
 use super::progress::{self, Progress};
 use super::run::keep;
 use crate::gate::{Judgement, judge};
@@ -77,7 +77,10 @@ pub(super) async fn run(repeats: Repeats) -> Exit {
     }
     let Some(base) = base else { return worst };
     match read_side(directory.path()) {
-        Ok(new) => worse(worst, show(&base, &new, &repeats.how, repeats.how.allowed(), repeats.json.as_deref())),
+        Ok(new) => {
+            let files = Files { json: repeats.json.as_deref(), html: Some(directory.path().join(PAGE)) };
+            worse(worst, show(&base, &new, &repeats.how, repeats.how.allowed(), &files))
+        }
         Err(error) => {
             eprintln!("error: {error}");
             Exit::Error

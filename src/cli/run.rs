@@ -44,6 +44,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000), conflicts_with = "find_capacity")]
     repeat: Option<u32>,
     /// Compare with this baseline, or with the runs in this directory, as `harness compare` does
+    ///
+    /// The comparison is printed, and written as a page beside the runs: comparison.html.
     #[arg(long, value_name = "FILE", conflicts_with = "find_capacity")]
     baseline: Option<PathBuf>,
     #[command(flatten)]

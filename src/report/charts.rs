@@ -8,6 +8,11 @@ const BINS: usize = 60;
 /// From this ratio of greatest to least value the axis is logarithmic.
 const LOG_FROM: f64 = 30.0;
 
+/// The width of an axis on a narrow screen, in pixels.
+const NARROWEST: f64 = 280.0;
+/// The width of a letter of a label, in pixels.
+const LETTER: f64 = 7.5;
+
 /// The range of a chart.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Axis {
@@ -27,7 +32,16 @@ impl Axis {
         Self { min, max: if max > min { max } else { min * 2.0 }, log: max / min >= LOG_FROM }
     }
 
-    fn around(values: &Distribution) -> Self {
+    /// Around values that differ, with room on both sides.
+    pub(super) fn across(min: f64, max: f64) -> Self {
+        if min > 0.0 && max / min >= LOG_FROM {
+            return Self { min: min / 1.2, max: max * 1.2, log: true };
+        }
+        let room = (max - min) * 0.06;
+        Self { min: (min - room).max(0.0), max: max + room, log: false }
+    }
+
+    pub(super) fn around(values: &Distribution) -> Self {
         let (min, max) = (values.min().unwrap_or(0.0), values.max().unwrap_or(1.0));
         if values.unit() == Unit::Ratio {
             return if min >= 0.9 { Self { min: 0.9, max: 1.0, log: false } } else { Self::from_zero(1.0) };
@@ -45,9 +59,14 @@ impl Axis {
         if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 }
     }
 
-    /// Round values with their places in percent of the width.
+    /// What is to be said of the axis beside its labels.
+    pub(super) fn scale(self) -> &'static str {
+        if self.log { ", logarithmic axis" } else { "" }
+    }
+
+    /// Round values with their places in percent of the width, none of which covers another.
     pub(super) fn ticks(self, unit: Unit) -> Vec<Tick> {
-        self.labelled_ticks(&|value| number::value(value, unit))
+        apart(self.labelled_ticks(&|value| number::value(value, unit)))
     }
 
     /// The same, labelled by the caller.
@@ -85,6 +104,37 @@ pub(super) struct Tick {
     /// Which side of the label stands at the place, so that none reaches beyond the axis.
     pub(super) anchor: &'static str,
     pub(super) label: String,
+}
+
+impl Tick {
+    /// From where to where the label reaches, in percent of the narrowest axis.
+    fn extent(&self) -> (f64, f64) {
+        let width = (self.label.chars().count() as f64 * LETTER + 1.0) / NARROWEST * 100.0;
+        match self.anchor {
+            "start" => (self.percent, self.percent + width),
+            "end" => (self.percent - width, self.percent),
+            _ => (self.percent - width / 2.0, self.percent + width / 2.0),
+        }
+    }
+}
+
+/// Those that stand beside each other without touching, powers of ten before others.
+pub(super) fn apart(ticks: Vec<Tick>) -> Vec<Tick> {
+    let is_round = |tick: &Tick| tick.label.trim_start_matches(['0', '.']).starts_with('1');
+    let (round, others): (Vec<Tick>, Vec<Tick>) = ticks.into_iter().partition(is_round);
+    let mut kept: Vec<Tick> = Vec::new();
+    for tick in round.into_iter().chain(others) {
+        let (from, to) = tick.extent();
+        let free = kept.iter().all(|other| {
+            let (other_from, other_to) = other.extent();
+            (to < other_from || from > other_to) && tick.label != other.label
+        });
+        if free {
+            kept.push(tick);
+        }
+    }
+    kept.sort_by(|a, b| a.percent.total_cmp(&b.percent));
+    kept
 }
 
 /// One metric: its distribution overall, by peer group and by call set, on one axis.
@@ -139,7 +189,7 @@ fn metric_card(record: &Record, metric: Metric) -> Option<MetricCard> {
         name: metric.name(),
         description: metric.description(),
         better,
-        scale: if axis.log { ", logarithmic axis" } else { "" },
+        scale: axis.scale(),
         ticks: axis.ticks(metric.unit()),
         rows,
     })

@@ -40,7 +40,7 @@ pub(super) fn render(record: &Record, judgement: &Judgement) -> Result<String, R
         reasons: &judgement.reasons,
         counts: record.call_counts(),
         duration: number::duration(record.duration_us()),
-        started_at: record.run().map_or("unknown", |run| &run.started_at),
+        started_at: record.run().map_or_else(|| "unknown".into(), |run| to_the_second(&run.started_at)),
         gates: judgement
             .gates
             .iter()
@@ -63,6 +63,7 @@ pub(super) fn render(record: &Record, judgement: &Judgement) -> Result<String, R
         fallback: fallback_section(&fallbacks),
         checks: record.lab_checks(),
         broken_checks: record.lab_checks().iter().filter(|check| !check.ok).count(),
+        failed_in: failed_in(record),
         failures: record.failures().iter().take(LISTED).map(failure_row).collect(),
         more_failures: record.failures().len().saturating_sub(LISTED),
         skipped: record.skipped(),
@@ -97,12 +98,13 @@ struct Page<'a> {
     reasons: &'a [String],
     counts: CallCounts,
     duration: String,
-    started_at: &'a str,
+    started_at: String,
     gates: Vec<GateRow<'a>>,
     matrix: Option<MatrixSection<'a>>,
     fallback: Option<FallbackSection<'a>>,
     checks: &'a [LabCheck],
     broken_checks: usize,
+    failed_in: Vec<(&'static str, String, usize)>,
     failures: Vec<FailureRow<'a>>,
     more_failures: usize,
     skipped: &'a [Skip],
@@ -278,6 +280,18 @@ struct FailureRow<'a> {
     failure: &'a Failure,
 }
 
+/// Phase and set of the failures, and how many there are, the most first.
+fn failed_in(record: &Record) -> Vec<(&'static str, String, usize)> {
+    let mut counts: BTreeMap<(&'static str, String), usize> = BTreeMap::new();
+    for At { what, .. } in record.failures() {
+        let (set, _) = place(record, &what.call, &what.peer);
+        *counts.entry((what.phase.name(), set)).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().map(|((phase, set), count)| (phase, set, count)).collect();
+    counts.sort_by_key(|(.., count)| std::cmp::Reverse(*count));
+    counts
+}
+
 fn failure_row(At { at_us, what }: &At<Failure>) -> FailureRow<'_> {
     FailureRow { at: number::duration(*at_us), phase: what.phase.name(), failure: what }
 }
@@ -451,4 +465,11 @@ pub(super) fn shell(arguments: &[String]) -> String {
         Some(argument).filter(plain).cloned().unwrap_or_else(|| format!("'{}'", argument.replace('\'', r"'\''")))
     };
     arguments.iter().map(quote).collect::<Vec<_>>().join(" ")
+}
+
+/// An instant in RFC 3339 without what is below a second, which nobody reads; any other text as it is.
+pub(super) fn to_the_second(instant: &str) -> String {
+    instant
+        .parse::<jiff::Timestamp>()
+        .map_or_else(|_| instant.to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }

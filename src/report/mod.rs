@@ -24,7 +24,9 @@ mod timeline;
 mod waterfall;
 
 pub use capacity::{annotation as capacity_annotation, line as capacity_line, terminal as capacity_terminal};
-pub use comparison::{markdown as comparison_markdown, text as comparison_text};
+pub use comparison::{
+    Origin as ComparisonOrigin, html as comparison_html, markdown as comparison_markdown, text as comparison_text,
+};
 pub use format::{Format, RenderError};
 pub use github::render as github_annotations;
 pub use json::schema as json_schema;

@@ -2,7 +2,7 @@
 
 use super::number;
 use super::svg::Drawing;
-use crate::record::{Interval, Record, Unit, reading};
+use crate::record::{Interval, Phase, Record, Unit, reading};
 
 /// Points of a line; a longer run shows the greatest value of each stretch.
 const POINTS: usize = 300;
@@ -27,10 +27,22 @@ struct Plot {
     show: fn(f64) -> String,
 }
 
-const PLOTS: [Plot; 9] = [
+const PLOTS: [Plot; 10] = [
     Plot {
-        title: "Rate of media",
-        lines: &[("sent", |second| Some(second.send_bps)), ("received", |second| Some(second.recv_bps))],
+        title: "Peers",
+        lines: &[
+            ("in a call", |second| Some(peers(second, |phase| phase == Phase::Media))),
+            ("on the way to one", |second| Some(peers(second, |phase| phase < Phase::Media))),
+        ],
+        top: None,
+        show: number::digits,
+    },
+    Plot {
+        title: "Rate",
+        lines: &[
+            ("media sent", |second| Some(second.send_bps)),
+            ("media and data received", |second| Some(second.recv_bps)),
+        ],
         top: None,
         show: number::rate,
     },
@@ -103,7 +115,12 @@ fn series(record: &Record, plot: &Plot) -> Option<Series> {
         let greatest = |chunk: &[crate::record::At<Interval>]| {
             chunk.iter().filter_map(|second| reading(&second.what)).reduce(f64::max)
         };
-        seconds.chunks(stretch).map(|chunk| (chunk[0].at_us as f64 / end as f64, greatest(chunk))).collect()
+        let ends = seconds.chunks(stretch).map(|chunk| (chunk[0].at_us as f64 / end as f64, greatest(chunk)));
+        // A reading stands for the time before it: without its beginning, a third of a run of three seconds is blank.
+        let first = seconds
+            .first()
+            .map(|first| (first.at_us.saturating_sub(first.what.covers_us) as f64 / end as f64, reading(&first.what)));
+        first.into_iter().chain(ends).collect()
     };
     let lines: Vec<_> = plot.lines.iter().map(|(_, reading)| points(*reading)).collect();
     let greatest = lines.iter().flatten().filter_map(|(_, value)| *value).reduce(f64::max)?;
@@ -129,4 +146,8 @@ fn series(record: &Record, plot: &Plot) -> Option<Series> {
 
 fn health(second: &Interval, reading: &str) -> Option<f64> {
     second.health.get(reading).copied()
+}
+
+fn peers(second: &Interval, in_phase: fn(Phase) -> bool) -> f64 {
+    second.peers.iter().filter(|(phase, _)| in_phase(**phase)).map(|(_, count)| f64::from(*count)).sum()
 }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::shift::{least_p, median, shift};
-use super::side::MetricSummary;
+use super::side::{MetricSummary, RunSummary};
 use super::{Policy, Side, all_metrics};
 use crate::record::{Direction, Metric, Scope, Unit};
 
@@ -64,8 +64,19 @@ pub struct MetricChange {
     pub smallest: Option<f64>,
     /// How many runs a side would tell, where these do not; absent if that would be too many to name.
     pub repeats: Option<usize>,
+    /// Why the new side's samples are no basis, if they are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lacks: Option<String>,
     /// All of it in words.
     pub sentence: String,
+}
+
+impl MetricChange {
+    /// What is compared of a run; absent if it has no such metric.
+    pub fn of(&self, run: &RunSummary) -> Option<f64> {
+        let statistic = Statistic::of(self.metric).iter().find(|it| it.name() == self.statistic)?;
+        run.metrics.get(&self.metric).map(|summary| statistic.take(summary))
+    }
 }
 
 /// Every metric of both sides, in the order of a call's life.
@@ -195,6 +206,7 @@ impl Look {
             threshold: self.shift.map(|_| self.threshold),
             smallest,
             repeats,
+            lacks: self.lacks,
             sentence,
         }
     }

@@ -66,14 +66,7 @@ fn path_name(path: &Path) -> String {
 /// them had.
 pub(super) fn changes(base: &Side, new: &Side) -> Vec<FactChange> {
     let names: BTreeSet<&String> = base.runs.iter().chain(&new.runs).flat_map(|run| run.facts.keys()).collect();
-    names.into_iter().filter_map(|name| change(name, range(base, name)?, range(new, name)?)).collect()
-}
-
-fn range(side: &Side, name: &str) -> Option<(u64, u64)> {
-    let counts = side.runs.iter().map(|run| run.facts.get(name).copied().unwrap_or(0));
-    counts.fold(None, |range: Option<(u64, u64)>, count| {
-        Some(range.map_or((count, count), |(low, high)| (low.min(count), high.max(count))))
-    })
+    names.into_iter().filter_map(|name| change(name, base.fact(name)?, new.fact(name)?)).collect()
 }
 
 fn change(name: &str, base: (u64, u64), new: (u64, u64)) -> Option<FactChange> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,12 @@ pub struct Side {
     pub plan_digest: String,
     /// The machine and the versions of everything that took part.
     pub environment: BTreeMap<String, String>,
+    /// The seed of every run; not known of baselines from before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// The command line of the first run, without secrets; empty where it is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
     /// The runs.
     pub runs: Vec<RunSummary>,
 }
@@ -48,6 +55,9 @@ pub struct RunSummary {
     pub metrics: BTreeMap<Metric, MetricSummary>,
     /// What does not depend on time, and how often it occurred.
     pub facts: BTreeMap<String, u64>,
+    /// The directory of its record; a baseline does not have it.
+    #[serde(skip)]
+    pub record: Option<PathBuf>,
 }
 
 /// What is kept of a metric of one run.
@@ -108,6 +118,14 @@ impl Side {
         side.ok_or_else(|| SummaryError::Empty(name.to_owned()))
     }
 
+    /// How often a fact occurred in a run: the fewest and the most; absent without runs.
+    pub fn fact(&self, name: &str) -> Option<(u64, u64)> {
+        let counts = self.runs.iter().map(|run| run.facts.get(name).copied().unwrap_or(0));
+        counts.fold(None, |range: Option<(u64, u64)>, count| {
+            Some(range.map_or((count, count), |(low, high)| (low.min(count), high.max(count))))
+        })
+    }
+
     fn begin(name: &str, run: &RunStarted) -> Self {
         Self {
             name: name.to_owned(),
@@ -116,6 +134,8 @@ impl Side {
             scenario_digest: run.plan.digest.clone(),
             plan_digest: plan_digest(&run.plan),
             environment: run.environment.clone(),
+            seed: Some(run.plan.seed),
+            command: run.command.clone(),
             runs: Vec::new(),
         }
     }
@@ -133,6 +153,7 @@ impl RunSummary {
             verdict: judge(record).verdict,
             metrics: metrics.collect(),
             facts: fact::facts(record),
+            record: None,
         }
     }
 }

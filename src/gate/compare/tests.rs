@@ -19,6 +19,7 @@ fn side(name: &str, runs: usize, levels: &[(Metric, f64)], spread: f64, random: 
             verdict: Verdict::Pass,
             metrics: metrics.collect(),
             facts: BTreeMap::from([("calls connected".to_owned(), 20), ("calls failed".to_owned(), 0)]),
+            record: None,
         }
     };
     Side {
@@ -28,6 +29,8 @@ fn side(name: &str, runs: usize, levels: &[(Metric, f64)], spread: f64, random: 
         scenario_digest: "d".into(),
         plan_digest: "p".into(),
         environment: BTreeMap::from([("host".to_owned(), "a".to_owned())]),
+        seed: Some(1),
+        command: Vec::new(),
         runs: (0..runs).map(|_| run()).collect(),
     }
 }

@@ -1,6 +1,6 @@
 //! Metrics over load, as drawings.
 
-use super::super::charts::{Axis, Tick};
+use super::super::charts::{Axis, Tick, apart};
 use super::super::number;
 use super::super::svg::Drawing;
 use super::{at, median, metrics};
@@ -129,11 +129,13 @@ fn draw(
         limit: limit.map(|(limit, name)| if limit <= top { name } else { format!("{name}, far above") }),
         chart: drawing.finish("curve", &label),
         rows: vertical.labelled_ticks(show),
-        ticks: horizontal
-            .labelled_ticks(&|value| if whole(value) { number::digits(value) } else { String::new() })
-            .into_iter()
-            .filter(|tick| !tick.label.is_empty())
-            .collect(),
+        ticks: apart(
+            horizontal
+                .labelled_ticks(&|value| if whole(value) { number::digits(value) } else { String::new() })
+                .into_iter()
+                .filter(|tick| !tick.label.is_empty())
+                .collect(),
+        ),
     }
 }
 

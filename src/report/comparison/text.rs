@@ -1,10 +1,10 @@
-//! A comparison of two sets of runs, as text and as Markdown.
+//! A comparison as text and as Markdown.
 
 use std::fmt::Write as _;
 
-use super::number;
+use super::super::number;
+use super::{signed, tally};
 use crate::gate::compare::{Change, Comparison, MetricChange};
-use crate::record::Unit;
 
 /// What changed, for people at a terminal.
 pub fn text(comparison: &Comparison, base: &str, new: &str) -> String {
@@ -48,12 +48,10 @@ pub fn markdown(comparison: &Comparison, base: &str, new: &str) -> String {
     out
 }
 
-/// How many of each, in one line.
+/// The verdict and how many of each, in one line.
 fn summary(comparison: &Comparison) -> String {
-    let count = |change: Change| comparison.metrics.iter().filter(|metric| metric.change == change).count();
-    let of_each = [Change::Regressed, Change::Improved, Change::Unchanged, Change::Inconclusive]
-        .map(|change| format!("{} {}", count(change), change.name()));
-    format!("verdict: {} ({})", comparison.verdict.name(), of_each.join(", "))
+    let order = [Change::Regressed, Change::Improved, Change::Unchanged, Change::Inconclusive];
+    format!("verdict: {} ({})", comparison.verdict.name(), tally(comparison, order))
 }
 
 fn row(metric: &MetricChange) -> [String; 7] {
@@ -76,11 +74,6 @@ fn row(metric: &MetricChange) -> [String; 7] {
         value(metric.smallest),
         format!("{}{repeats}", metric.change.name()),
     ]
-}
-
-fn signed(value: f64, unit: Unit) -> String {
-    let sign = if value < 0.0 { "−" } else { "+" };
-    format!("{sign}{}", number::value(value.abs(), unit))
 }
 
 fn escape(text: &str) -> String {
@@ -107,6 +100,7 @@ mod tests {
             threshold: Some(5.0),
             smallest: Some(7.5),
             repeats: None,
+            lacks: None,
             sentence: "p50 of connection_time_ms regressed".into(),
         };
         let few = MetricChange {
