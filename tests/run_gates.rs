@@ -31,13 +31,13 @@ fn a_gate_over_a_metric_without_samples_fails() {
 #[test]
 fn a_gate_that_cannot_hold_any_more_ends_the_run() {
     let lab = Lab::new();
-    // Without a relay no call can have a relayed path.
-    let calls = "schema = 1\nname = \"abort\"\n[ice]\npolicy = \"relay\"\n[deadlines]\nconnect = \"300ms\"\n\
+    // Too short for anybody.
+    let calls = "schema = 1\nname = \"abort\"\n[deadlines]\nconnect = \"1ms\"\n\
                  [media]\nvideo = \"none\"\naudio = \"none\"\n[load]\nhold = \"1s\"\narrivals = \"5/s\"\n\
                  [[peers]]\ncount = 400\n[[gate]]\nmetric = \"setup_success_ratio\"\nexpect = \"mean >= 99%\"\n\
                  abort = true\n";
     let run = lab.run_calmly(&lab.scenario("abort", calls), &[]);
-    run.assert_code(1).assert_says("cannot hold any more").assert_says("abort.toml:15");
+    run.assert_code(1).assert_says("cannot hold any more").assert_says("abort.toml:13");
     let report = run.report();
     assert_eq!(report["outcome"]["how"], "aborted");
     let of = |name: &str| report["calls"][name].as_u64().expect("a number");

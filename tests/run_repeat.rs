@@ -98,7 +98,7 @@ fn a_scenario_says_itself_how_often_it_runs_and_each_run_can_be_run_again_alone(
     runs.assert_code(0);
     let record = runs.record.clone().expect("records");
     assert_eq!(runs_in(&record), ["run-001", "run-002", "warm-up"]);
-    let again = lab.run(&record.join("run-002/plan.toml"), &NOISE_ALLOWED);
+    let again = lab.run(&record.join("run-002/plan.toml"), &[]);
     again.assert_code(0).assert_says("2 of 2 calls connected");
     let plan = |record: &std::path::Path| std::fs::read_to_string(record.join("plan.toml")).expect("a plan");
     assert_eq!(

@@ -83,7 +83,7 @@ pub(super) async fn run(args: Args) -> Exit {
     }
     let plan = loaded.plan;
     // A comparison counts the runs itself.
-    let repeat = args.repeat.or(loaded.repeat.filter(|_| !interleave::is_run_of_comparison()));
+    let repeat = args.repeat.or_else(|| loaded.repeat.filter(|_| !interleave::is_run_of_comparison()));
     if repeat.is_some() || args.baseline.is_some() {
         let Args { baseline, how, out, json, rtcstats, .. } = args;
         return repeat::run(Repeats { plan, repeat, baseline, how, out, json, rtcstats }).await;

@@ -119,7 +119,7 @@ pub async fn run_in(plan: Plan, directory: RunDirectory, options: Options) -> Re
         command: options.command,
     })));
 
-    let interrupt = interrupt::watch(cancel.clone());
+    let interrupt = interrupt::watch(cancel.clone()).await;
     let broken = writer.broken();
     let outcome = tokio::select! {
         outcome = perform(Arc::new(plan), &recorder, &directory, cancel.clone(), options.announce) => outcome,
