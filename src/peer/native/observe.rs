@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::handshake::HandshakeRepeats;
 use super::relays::Relays;
 use super::strangers::Strangers;
-use super::wire::{Way, Wire, is_relayed_check, unwrapped};
+use super::wire::{Way, Wire, indicated, is_relayed_check, unwrapped};
 
 /// Looks at the datagrams of one peer.
 #[derive(Clone, Debug)]
@@ -24,9 +24,14 @@ impl Observer {
         !self.wire.is_connecting() || !is_relayed_check(message) || self.relays.may_check(server)
     }
 
-    /// Whether a datagram from there may be heard yet.
+    /// Whether a datagram from there may be heard yet. One that comes through an own relay is its sender's: the stack makes
+    /// a peer-reflexive candidate of a stranger whichever way it comes, and tries it directly, too.
     pub(super) fn may_be_heard(&self, source: SocketAddr, datagram: &[u8]) -> bool {
-        !self.wire.is_connecting() || self.strangers.may_be_heard(source, datagram)
+        if !self.wire.is_connecting() {
+            return true;
+        }
+        let (source, payload) = indicated(datagram).unwrap_or((source, datagram));
+        self.strangers.may_be_heard(source, payload)
     }
 
     /// Whether a datagram, out of the wrapping of a relay, only repeats what has been heard of the handshake.

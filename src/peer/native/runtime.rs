@@ -176,6 +176,7 @@ impl ObservedSocket {
             let (source, message) = ready!(self.diverter.poll_receive(cx));
             let may_cross = |server| self.observer.may_cross(server, &message);
             if self.observer.relays.diverted(source).is_none_or(may_cross)
+                && self.observer.may_be_heard(source, &message)
                 && !self.observer.is_repeat(unwrapped(&message))
             {
                 return Poll::Ready((source, message));

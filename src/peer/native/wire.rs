@@ -204,6 +204,13 @@ pub(super) fn unwrapped(datagram: &[u8]) -> &[u8] {
     inner.unwrap_or(datagram)
 }
 
+/// What a relay hands on in a Data indication, and from whom (RFC 8656, section 11.4).
+pub(super) fn indicated(message: &[u8]) -> Option<(SocketAddr, &[u8])> {
+    let [0x00, 0x17, ..] = message else { return None };
+    let message = Message::parse(message).ok()?;
+    Some((message.xor_address(Attribute::XOR_PEER_ADDRESS)?, message.get(Attribute::DATA)?))
+}
+
 /// Whether a message between a TURN client and its server carries a connectivity check, or the answer to one.
 pub(super) fn is_relayed_check(message: &[u8]) -> bool {
     let inner = unwrapped(message);
@@ -231,6 +238,17 @@ mod tests {
     const SUCCESS: Class = Class::Success;
     const USERNAME: Attribute = Attribute::USERNAME;
     const USE_CANDIDATE: Attribute = Attribute::USE_CANDIDATE;
+
+    #[test]
+    fn a_data_indication_tells_who_sent_what_it_holds() {
+        let peer: SocketAddr = "192.0.2.7:4000".parse().unwrap();
+        let mut message = Builder::new(Class::Indication, Method::DATA, TransactionId::random());
+        message.xor_address(Attribute::XOR_PEER_ADDRESS, peer).bytes(Attribute::DATA, b"check");
+        let message = message.finish();
+        assert_eq!(indicated(&message), Some((peer, &b"check"[..])));
+        assert_eq!(unwrapped(&message), b"check");
+        assert_eq!((indicated(b"check"), indicated(&message[..12])), (None, None));
+    }
 
     fn stun(class: Class, id: u8, attributes: &[Attribute]) -> Vec<u8> {
         let mut message = Builder::new(class, Method::BINDING, TransactionId([id; 12]));
