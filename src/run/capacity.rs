@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
 
 use super::arrivals::TEARDOWN;
 use super::{Finished, Options, interrupt, run_in};
@@ -54,9 +55,7 @@ pub async fn find_capacity(
     prober: &mut impl Prober,
 ) -> Capacity {
     let begun = Instant::now();
-    // A run watches signals too, but nobody else does between two runs.
-    let cancel = tokio_util::sync::CancellationToken::new();
-    let interrupt = interrupt::watch(cancel);
+    let interrupt = interrupt::watch(CancellationToken::new()).await;
     let mut search = Search::new(range);
     let closed = open_sockets();
     loop {

@@ -98,7 +98,7 @@ async fn run_in(plan: Plan, directory: RunDirectory, options: Options) -> Result
     })));
 
     let cancel = CancellationToken::new();
-    let interrupt = interrupt::watch(cancel.clone());
+    let interrupt = interrupt::watch(cancel.clone()).await;
     let broken = writer.broken();
     let outcome = tokio::select! {
         outcome = perform(Arc::new(plan), &recorder, &directory, cancel.clone(), options.announce) => outcome,
