@@ -3,7 +3,7 @@
 mod report_common;
 
 use harness::gate::{GateVerdict, Judgement, Verdict, judge};
-use harness::record::{Event, EventKind, Failure, Mark, Metric, Outcome, Phase, Record, reading};
+use harness::record::{Event, EventKind, Failure, Mark, Metric, Outcome, Phase, Record, RunStarted, reading};
 use report_common::{Run, bad, gate, good};
 
 fn verdict(run: &Run) -> (Verdict, u8, String) {
@@ -184,9 +184,11 @@ fn a_record_read_back_is_the_record() {
 fn a_line_that_is_no_event_is_named() {
     let error = Record::read(format!("{}nonsense\n{{}}\n", good().ndjson()).as_bytes()).unwrap_err().to_string();
     assert!(error.contains("is not an event"), "{error}");
-    let newer = good().ndjson().replacen("\"schema_version\":1", "\"schema_version\":2", 1);
+    let own = RunStarted::SCHEMA_VERSION;
+    let of = |version: u32| format!("\"schema_version\":{version}");
+    let newer = good().ndjson().replacen(&of(own), &of(own + 1), 1);
     let error = Record::read(newer.as_bytes()).unwrap_err().to_string();
-    assert!(error.contains("schema version 2"), "{error}");
+    assert!(error.contains(&format!("schema version {}", own + 1)), "{error}");
     assert!(Record::read(&b"not a record"[..]).is_err());
 }
 

@@ -29,6 +29,23 @@ fn a_gate_over_a_metric_without_samples_fails() {
 }
 
 #[test]
+fn a_gate_that_cannot_hold_any_more_ends_the_run() {
+    let lab = Lab::new();
+    // Too short for anybody.
+    let calls = "schema = 1\nname = \"abort\"\n[deadlines]\nconnect = \"1ms\"\n\
+                 [media]\nvideo = \"none\"\naudio = \"none\"\n[load]\nhold = \"1s\"\narrivals = \"5/s\"\n\
+                 [[peers]]\ncount = 400\n[[gate]]\nmetric = \"setup_success_ratio\"\nexpect = \"mean >= 99%\"\n\
+                 abort = true\n";
+    let run = lab.run_calmly(&lab.scenario("abort", calls), &[]);
+    run.assert_code(1).assert_says("cannot hold any more").assert_says("abort.toml:13");
+    let report = run.report();
+    assert_eq!(report["outcome"]["how"], "aborted");
+    let of = |name: &str| report["calls"][name].as_u64().expect("a number");
+    assert!(of("failed") >= 3, "99 % of 200 calls leave two failures: {}", report["calls"]);
+    assert!(of("attempted") < of("planned"), "{}", report["calls"]);
+}
+
+#[test]
 fn cores_kept_busy_by_others_make_the_result_invalid_and_name_the_limit() {
     let lab = Lab::new();
     let scenario = lab.scenario("busy", &CALL.replace("\"1s\"", "\"4s\"").replace("gates", "busy"));

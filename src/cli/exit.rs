@@ -38,6 +38,15 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// What another harness ended with.
+    pub(super) fn from_status(status: std::process::ExitStatus) -> Self {
+        let known =
+            [Self::Pass, Self::Fail, Self::Usage, Self::Invalid, Self::Error, Self::Interrupted, Self::Terminated];
+        known.into_iter().find(|exit| status.code() == Some(exit.code().into())).unwrap_or(Self::Error)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())

@@ -2,15 +2,18 @@
 
 mod capacity;
 mod check;
+mod compare;
 mod completions;
 mod doctor;
 mod exit;
 mod guard;
 mod init;
+mod interleave;
 #[cfg(target_os = "linux")]
 mod lab;
 mod probe;
 mod progress;
+mod repeat;
 mod report;
 mod run;
 mod scenario;
@@ -37,6 +40,8 @@ enum Command {
     Check(check::Args),
     Serve(serve::Args),
     Probe(probe::Args),
+    Compare(compare::Args),
+    Baseline(compare::BaselineArgs),
     Report(report::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
@@ -52,6 +57,8 @@ enum Command {
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    #[cfg(target_os = "linux")]
+    interleave::end_with_parent();
     // Namespaces are entered before there is a second thread.
     #[cfg(target_os = "linux")]
     if let Command::Lab(args) = &cli.command {
@@ -73,6 +80,8 @@ async fn dispatch(command: Command) -> Exit {
         Command::Check(args) => check::run(&args),
         Command::Serve(args) => serve::run(args).await,
         Command::Probe(args) => probe::run(args).await,
+        Command::Compare(args) => compare::run(&args),
+        Command::Baseline(args) => compare::baseline(&args),
         Command::Report(args) => report::run(&args),
         Command::Doctor(args) => doctor::run(&args).await,
         Command::Schema(args) => schema::run(&args),

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::Exit;
 use super::capacity::{self, Target};
+use super::compare::How;
+use super::interleave;
 use super::progress::{self, Progress};
+use super::repeat::{self, Repeats};
 use super::report::write_files;
 use super::scenario::ScenarioArgs;
 use crate::capacity::Range;
@@ -34,6 +37,17 @@ pub(super) struct Args {
     /// hold at the low end; 3: the generator is too weak for the low end.
     #[arg(long, value_name = "RANGE")]
     find_capacity: Option<Range>,
+    /// Run the scenario this often with the same plan, after a run to warm up that does not count
+    ///
+    /// The runs lie in one directory, which `harness compare` and `harness baseline accept` take as one side. Default: as
+    /// `[repeat]` of the scenario says, or a single run.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000), conflicts_with = "find_capacity")]
+    repeat: Option<u32>,
+    /// Compare with this baseline, or with the runs in this directory, as `harness compare` does
+    #[arg(long, value_name = "FILE", conflicts_with = "find_capacity")]
+    baseline: Option<PathBuf>,
+    #[command(flatten)]
+    how: How,
     /// Folder of all records
     #[arg(long, value_name = "DIR", default_value = "reports", env = "HARNESS_OUT")]
     out: PathBuf,
@@ -60,6 +74,12 @@ pub(super) async fn run(args: Args) -> Exit {
         return capacity::find(target, &loaded).await;
     }
     let plan = loaded.plan;
+    // A comparison counts the runs itself.
+    let repeat = args.repeat.or_else(|| loaded.repeat.filter(|_| !interleave::is_run_of_comparison()));
+    if repeat.is_some() || args.baseline.is_some() {
+        let Args { baseline, how, out, json, .. } = args;
+        return repeat::run(Repeats { plan, repeat, baseline, how, out, json }).await;
+    }
     let quiet = args.json.as_deref() == Some(Path::new("-"));
     let display = progress::display();
     let mut progress = (!quiet).then(|| Progress::new(display));

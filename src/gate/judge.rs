@@ -88,7 +88,7 @@ fn broken(record: &Record) -> Vec<String> {
         (None, _) => Some("the record holds no run".to_owned()),
         (Some(_), None) => Some("the record was cut off: the run did not get to its end".to_owned()),
         (Some(_), Some(Outcome::Error { message })) => Some(message.clone()),
-        (Some(_), Some(Outcome::Completed | Outcome::Interrupted { .. })) => None,
+        (Some(_), Some(Outcome::Completed | Outcome::Aborted { .. } | Outcome::Interrupted { .. })) => None,
     };
     reason.into_iter().collect()
 }
@@ -158,14 +158,24 @@ fn unlike_asked(record: &Record) -> Vec<String> {
     if !unseen.is_empty() {
         let noun = if unseen.len() == 1 { "network was" } else { "networks were" };
         let names = unseen.join(", ");
-        reasons.push(format!("{} {noun} never checked, so that nothing rests on what they did: {names}", unseen.len()));
+        let has_server = record.plan().and_then(|plan| plan.network.as_ref()).is_some_and(|it| it.turn.is_some());
+        let help = if has_server { "" } else { "; add [network.turn], whose STUN server tells NATs apart" };
+        reasons.push(format!(
+            "{} {noun} never checked, so that nothing rests on what they did: {names}{help}",
+            unseen.len()
+        ));
     }
     reasons
 }
 
 fn failed(record: &Record, gates: &[GateResult], matrix: Option<&MatrixResult>) -> Vec<String> {
     let broken = gates.iter().filter(|result| result.verdict == GateVerdict::Fail);
-    let mut reasons: Vec<String> = matrix.map_or_else(Vec::new, matrix::failed);
+    let mut reasons = Vec::new();
+    if let Some(Outcome::Aborted { reason }) = record.outcome() {
+        let seconds = record.duration_us() as f64 / 1e6;
+        reasons.push(format!("the run was ended after {seconds:.1} s: {reason}"));
+    }
+    reasons.extend(matrix.into_iter().flat_map(matrix::failed));
     reasons.extend(record.program_ends().iter().filter(|end| !end.ok).map(crashed));
     reasons.extend(broken.map(|result| format!("{} ({})", result.message, result.gate.place)));
     let unexcused: Vec<_> =

@@ -1,8 +1,10 @@
 //! Expectations and the verdict. Pure: no I/O, no clock.
 
+pub mod compare;
 mod expect;
 mod growth;
 mod health;
+mod hope;
 mod judge;
 mod matrix;
 mod strain;
@@ -16,6 +18,7 @@ use crate::record::Metric;
 pub use expect::{ExpectError, Expectation, Operator, Statistic};
 pub use growth::{Growth, Resource, growths};
 pub use health::{HealthCheck, health_checks};
+pub use hope::beyond_hope;
 pub use judge::{judge, judge_gate};
 pub use matrix::{CellOutcome, CellResult, MatrixResult, matrix};
 pub use verdict::{GateResult, GateVerdict, Judgement, Verdict};

@@ -114,8 +114,11 @@ pub struct RunStarted {
 }
 
 impl RunStarted {
-    /// The version that this binary writes.
-    pub const SCHEMA_VERSION: u32 = 1;
+    /// The version that this binary writes. Older ones are read as well.
+    ///
+    /// - 1: the first.
+    /// - 2: a run can end as [`Outcome::Aborted`].
+    pub const SCHEMA_VERSION: u32 = 2;
 }
 
 /// Many values of one metric, from the peers of one group in the calls of one set.
@@ -172,6 +175,23 @@ pub enum Phase {
     Media,
     /// Hanging up.
     Teardown,
+}
+
+impl Phase {
+    /// The word in every report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Signaling => "signaling",
+            Self::Offer => "offer",
+            Self::Answer => "answer",
+            Self::Ice => "ICE",
+            Self::Dtls => "DTLS",
+            Self::DataChannel => "data channel",
+            Self::Media => "media",
+            Self::Teardown => "teardown",
+        }
+    }
 }
 
 /// A call failed at one of its peers.
@@ -400,6 +420,11 @@ pub enum Outcome {
     Interrupted {
         /// `SIGINT` or `SIGTERM`.
         signal: String,
+    },
+    /// A gate with `abort` could not hold any more.
+    Aborted {
+        /// Which, and what was seen of it by then.
+        reason: String,
     },
     /// The harness or the run broke.
     Error {

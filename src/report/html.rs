@@ -10,7 +10,7 @@ use super::matrix::{grids, heading, is_ok, summary, word};
 use super::series::{Series, time_series};
 use super::timeline::{Instant, instants};
 use super::waterfall::{Panel, Waterfall, timeline, waterfall};
-use super::{RenderError, number, observed, phase_name};
+use super::{RenderError, number, observed};
 use crate::gate::{
     CellOutcome, CellResult, GateVerdict, Growth, HealthCheck, Judgement, MatrixResult, Verdict, growths,
     health_checks, matrix,
@@ -279,7 +279,7 @@ struct FailureRow<'a> {
 }
 
 fn failure_row(At { at_us, what }: &At<Failure>) -> FailureRow<'_> {
-    FailureRow { at: number::duration(*at_us), phase: phase_name(what.phase), failure: what }
+    FailureRow { at: number::duration(*at_us), phase: what.phase.name(), failure: what }
 }
 
 /// What the peers of one group in one call set received of one kind of stream.

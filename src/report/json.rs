@@ -97,7 +97,7 @@ struct Report<'a> {
 /// How a run ended.
 #[derive(JsonSchema, Serialize)]
 struct OutcomeEntry<'a> {
-    /// `completed`, `interrupted` or `error`.
+    /// `completed`, `interrupted`, `aborted` or `error`.
     how: &'static str,
     /// The signal, or what broke.
     detail: Option<&'a str>,
@@ -323,6 +323,7 @@ fn outcome(outcome: &Outcome) -> OutcomeEntry<'_> {
     match outcome {
         Outcome::Completed => OutcomeEntry { how: "completed", detail: None },
         Outcome::Interrupted { signal } => OutcomeEntry { how: "interrupted", detail: Some(signal) },
+        Outcome::Aborted { reason } => OutcomeEntry { how: "aborted", detail: Some(reason) },
         Outcome::Error { message } => OutcomeEntry { how: "error", detail: Some(message) },
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
+use super::RenderError;
 use super::matrix;
-use super::{RenderError, phase_name};
 use crate::gate::{CellOutcome, CellResult, GateResult, GateVerdict, Judgement, Verdict};
 use crate::record::Record;
 
@@ -105,13 +105,7 @@ fn calls(scenario: &str, record: &Record, judgement: &Judgement) -> TestCase {
         .take(FAILURES)
         .map(|failure| {
             let failure = &failure.what;
-            format!(
-                "{} in call {}, phase {}: {}",
-                failure.peer,
-                failure.call,
-                phase_name(failure.phase),
-                failure.reason
-            )
+            format!("{} in call {}, phase {}: {}", failure.peer, failure.call, failure.phase.name(), failure.reason)
         })
         .collect();
     let paths_hold = crate::gate::matrix(record)

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::fallback::Fallback;
 use super::number;
-use super::{fallback, matrix, phase_name};
+use super::{fallback, matrix};
 use crate::gate::{CellOutcome, GateVerdict, Judgement, Verdict};
 use crate::record::{FailureCount, Record, Selection, Unit, WaitFor};
 
@@ -166,7 +166,7 @@ fn failures(out: &mut String, record: &Record) {
     for failure in record.failures().iter().take(FAILURES) {
         let failure = &failure.what;
         let (peer, call, reason) = (escape(&failure.peer), escape(&failure.call), escape(&failure.reason));
-        let _ = writeln!(out, "- **{peer}** in call {call}, phase {}: {reason}", phase_name(failure.phase));
+        let _ = writeln!(out, "- **{peer}** in call {call}, phase {}: {reason}", failure.phase.name());
     }
     out.push('\n');
 }
@@ -175,7 +175,7 @@ fn failures(out: &mut String, record: &Record) {
 fn failure_counts(out: &mut String, record: &Record) {
     let counts = record.failure_counts();
     for FailureCount { count, example } in counts.iter().take(FAILURES) {
-        let (phase, reason) = (phase_name(example.phase), escape(&example.reason));
+        let (phase, reason) = (example.phase.name(), escape(&example.reason));
         let _ = writeln!(out, "- **{count}** in phase {phase}: {reason} (first **{}**)", escape(&example.peer));
     }
     if let Some(more) = counts.len().checked_sub(FAILURES).filter(|more| *more > 0) {

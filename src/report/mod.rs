@@ -3,6 +3,7 @@
 
 mod capacity;
 mod charts;
+mod comparison;
 mod fallback;
 mod format;
 mod github;
@@ -23,6 +24,7 @@ mod timeline;
 mod waterfall;
 
 pub use capacity::{annotation as capacity_annotation, line as capacity_line, terminal as capacity_terminal};
+pub use comparison::{markdown as comparison_markdown, text as comparison_text};
 pub use format::{Format, RenderError};
 pub use github::render as github_annotations;
 pub use json::schema as json_schema;
@@ -33,22 +35,6 @@ pub use terminal::{Style, render as terminal};
 
 use crate::gate::{Expectation, GateResult, Statistic};
 use crate::plan::CallPlan;
-use crate::record::Phase;
-
-/// The word for a phase.
-fn phase_name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Start => "start",
-        Phase::Signaling => "signaling",
-        Phase::Offer => "offer",
-        Phase::Answer => "answer",
-        Phase::Ice => "ICE",
-        Phase::Dtls => "DTLS",
-        Phase::DataChannel => "data channel",
-        Phase::Media => "media",
-        Phase::Teardown => "teardown",
-    }
-}
 
 /// What a call is shown under where like calls are brought together: its set, or the matrix, whose sets are too many to be
 /// told one by one.

@@ -1,6 +1,6 @@
 //! Progress while a run goes on: one line that says who is where.
 
-use super::{number, phase_name};
+use super::number;
 use crate::record::{Record, reading};
 
 /// How progress is shown.
@@ -34,7 +34,7 @@ pub fn line(record: &Record) -> String {
             .peers
             .iter()
             .filter(|(_, count)| **count > 0)
-            .map(|(phase, count)| format!("{} {count}", phase_name(*phase)))
+            .map(|(phase, count)| format!("{} {count}", phase.name()))
             .collect();
         if !peers.is_empty() {
             parts.push(format!("peers: {}", peers.join(", ")));

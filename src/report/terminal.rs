@@ -176,7 +176,7 @@ fn failures(text: &mut Text, record: &Record) {
     }
     for failure in record.failures().iter().take(FAILURES) {
         let failure = &failure.what;
-        let phase = super::phase_name(failure.phase);
+        let phase = failure.phase.name();
         text.labelled(
             "failed ",
             &format!("{} ({phase}, call {}): {}", failure.peer, failure.call, failure.reason),
@@ -190,7 +190,7 @@ fn failure_counts(text: &mut Text, record: &Record) {
     for FailureCount { count, example } in counts.iter().take(FAILURES) {
         let Failure { peer, call, phase, reason } = example;
         let failures = number::count(*count, "failure");
-        let phase = super::phase_name(*phase);
+        let phase = phase.name();
         text.labelled("failed ", &format!("{failures} ({phase}): {reason}; first {peer} in call {call}"), Colour::Red);
     }
     if let Some(more) = counts.len().checked_sub(FAILURES + 1) {

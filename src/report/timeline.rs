@@ -2,7 +2,6 @@
 
 use super::fallback::leg_name;
 use super::number;
-use super::phase_name;
 use crate::plan::{CallPlan, Role};
 use crate::record::{CallRecord, Mark, PathSearch, Record, Unit};
 
@@ -30,7 +29,7 @@ fn of_call<'a>(record: &'a Record, plan: &'a CallPlan, call: &CallRecord) -> Vec
         instants.extend(steps(search).into_iter().map(|(at, what)| (at, search.peer.as_str(), what)));
     }
     for failure in record.failures().iter().filter(|failure| failure.what.call == plan.id) {
-        let what = format!("failed in phase {}", phase_name(failure.what.phase));
+        let what = format!("failed in phase {}", failure.what.phase.name());
         instants.push((failure.at_us, &failure.what.peer, what));
     }
     instants.sort_by_key(|(at, ..)| *at);

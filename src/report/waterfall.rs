@@ -2,7 +2,6 @@
 
 use super::charts::{Axis, Tick};
 use super::number;
-use super::phase_name;
 use super::svg::Drawing;
 use crate::plan::{CallPlan, Role};
 use crate::record::{CallRecord, Mark, Marks, Record, Unit};
@@ -224,7 +223,7 @@ fn bar(record: &Record, drawn: &Drawn<'_>, role: Role, axis: Axis) -> Bar {
     Bar {
         call: drawn.plan.id.clone(),
         peer: peer.id.clone(),
-        note: failed.map_or_else(|| drawn.note.to_owned(), |failure| format!("failed: {}", phase_name(failure.phase))),
+        note: failed.map_or_else(|| drawn.note.to_owned(), |failure| format!("failed: {}", failure.phase.name())),
         failed: failed.is_some(),
         total,
         chart: drawing.finish("fall", &label),

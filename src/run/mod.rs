@@ -3,6 +3,7 @@
 //! A run is: a directory for the record, the event stream and its writer, the signaling server, the browsers, then every
 //! call of the plan at its intended time, and at the end all of that taken down again, whichever way the end comes.
 
+mod abort;
 mod arrivals;
 mod call;
 mod capacity;
@@ -84,11 +85,21 @@ pub async fn run(plan: Plan, options: Options) -> Result<Finished, RunError> {
 }
 
 /// The same, with the record in a directory that is there already, wherever `options.out` is.
-async fn run_in(plan: Plan, directory: RunDirectory, options: Options) -> Result<Finished, RunError> {
+pub async fn run_in(plan: Plan, directory: RunDirectory, options: Options) -> Result<Finished, RunError> {
     let now = jiff::Timestamp::now();
     let events = directory.create_events()?;
     let (recorder, stream) = Recorder::new();
-    let writer = Writer::start(events, stream, recorder.tallies(), options.observe).map_err(RunError::Writer)?;
+    let cancel = CancellationToken::new();
+    let watch = abort::Watch::new(&plan, cancel.clone());
+    let mut show = options.observe;
+    let observe = {
+        let watch = watch.clone();
+        Box::new(move |record: &Record| {
+            watch.look(record);
+            show(record);
+        })
+    };
+    let writer = Writer::start(events, stream, recorder.tallies(), observe).map_err(RunError::Writer)?;
     recorder.record(EventKind::RunStarted(Box::new(RunStarted {
         schema_version: RunStarted::SCHEMA_VERSION,
         started_at: now.to_string(),
@@ -97,7 +108,6 @@ async fn run_in(plan: Plan, directory: RunDirectory, options: Options) -> Result
         command: options.command,
     })));
 
-    let cancel = CancellationToken::new();
     let interrupt = interrupt::watch(cancel.clone()).await;
     let broken = writer.broken();
     let outcome = tokio::select! {
@@ -109,7 +119,10 @@ async fn run_in(plan: Plan, directory: RunDirectory, options: Options) -> Result
     };
     let (outcome, packets) = match (interrupt.caught(), outcome) {
         (Some(signal), ended) => (Outcome::Interrupted { signal: signal.to_owned() }, ended.ok().flatten()),
-        (None, Ok(packets)) => (Outcome::Completed, packets),
+        (None, Ok(packets)) => match watch.reason() {
+            Some(reason) => (Outcome::Aborted { reason: reason.to_owned() }, packets),
+            None => (Outcome::Completed, packets),
+        },
         (None, Err(message)) => (Outcome::Error { message }, None),
     };
     if let Some(packets) = &packets {

@@ -61,6 +61,18 @@ pub struct Scenario {
     /// peers that can carry media `media_verified_ratio`; with signaling peers `signaling_delivery_ratio`.
     #[serde(default)]
     pub gate: Vec<GateRule>,
+    /// Several runs in place of one, as one side of a comparison.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<Repeat>,
+}
+
+/// How often the scenario runs.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repeat {
+    /// Runs that count, after one to warm up. `--repeat` has the last word.
+    #[schemars(range(min = 1, max = 1000))]
+    pub runs: u32,
 }
 
 /// The signaling server.

@@ -31,8 +31,8 @@ use toml::Value;
 pub use error::{ScenarioError, ScenarioErrors};
 pub use explain::Setting;
 pub use format::{
-    Audio, Bulk, Calls, Data, DeadlineTable, GateRule, Health, Ice, Media, Native, Peers, Scenario, Server, Signaling,
-    Topology, TopologyKind, Video, Where,
+    Audio, Bulk, Calls, Data, DeadlineTable, GateRule, Health, Ice, Media, Native, Peers, Repeat, Scenario, Server,
+    Signaling, Topology, TopologyKind, Video, Where,
 };
 pub use load::{Hold, HoldDistribution, HoldTable, Load, Spacing, Stage};
 pub use matrix::Matrix;
@@ -60,6 +60,8 @@ pub struct Loaded {
     pub plan: Plan,
     /// Every value of the scenario, given or defaulted, and where it comes from.
     pub settings: Vec<Setting>,
+    /// How often it is to run, if it says so.
+    pub repeat: Option<u32>,
     /// How its load can be changed, for a search of the capacity; or why it cannot.
     pub sizing: Result<Sizing, FixedSize>,
 }
@@ -115,7 +117,8 @@ fn load_within(
     let gate_place = |index: usize| tree.key_place(&format!("gate.{index}")).to_string();
     let digest = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
     let plan = plan::expand(&scenario, path, digest, &gate_place);
-    Ok(Loaded { plan, settings: explain::settings(&scenario, &tree), sizing: Sizing::of(&scenario, &tree) })
+    let repeat = scenario.repeat.as_ref().map(|repeat| repeat.runs);
+    Ok(Loaded { plan, settings: explain::settings(&scenario, &tree), repeat, sizing: Sizing::of(&scenario, &tree) })
 }
 
 fn load_plan(tree: &Tree, surroundings: Surroundings<'_>) -> Result<Loaded, ScenarioErrors> {
@@ -123,7 +126,7 @@ fn load_plan(tree: &Tree, surroundings: Surroundings<'_>) -> Result<Loaded, Scen
     let mut report = Report::new(tree, surroundings);
     plan::check(&plan, &mut report);
     nothing_wrong(report.errors())?;
-    Ok(Loaded { settings: explain::settings(&plan, tree), plan, sizing: Sizing::of_plan() })
+    Ok(Loaded { settings: explain::settings(&plan, tree), plan, repeat: None, sizing: Sizing::of_plan() })
 }
 
 /// The values as `T`, whose schema it is.

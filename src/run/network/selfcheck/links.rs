@@ -19,12 +19,10 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// How much later than asked for the median packet may be: what the machine adds.
 const TOLERANCE: Duration = Duration::from_millis(4);
 
-/// How far off a rate may be.
+/// How far off a rate may be, and how often it is measured before it is: a busy machine spoils a measurement, and makes
+/// none better.
 const RATE_TOLERANCE: f64 = 0.15;
-
-/// How often what a moment decides is measured before it is wrong: a busy machine spoils a measurement, and makes none
-/// better.
-const ATTEMPTS: u32 = 3;
+const RATE_ATTEMPTS: u32 = 3;
 
 /// How much of its jitter a link shows at least between the 5th and the 95th percentile; of a bell-shaped one it is 0.95,
 /// and less where packets wait for those before them.
@@ -164,7 +162,7 @@ async fn check_rate(chain: &Chain<'_>, way: &Way, notes: &mut Notes) -> io::Resu
     };
     let patience = PATIENCE + chain.longest(train[0].bytes) + length;
     let (mut measured, mut too_slow) = (None, true);
-    for _ in 0..ATTEMPTS {
+    for _ in 0..RATE_ATTEMPTS {
         let flight = way.fly(chain.direction, &train, train.len(), patience).await?;
         measured = flight.rate();
         too_slow &= flight.sending > length.mul_f64(0.8);
