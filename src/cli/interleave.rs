@@ -65,7 +65,7 @@ pub(super) fn run(both: &Sides<'_>) -> Exit {
     match (read_side(&homes[0]), read_side(&homes[1])) {
         (Ok(base), Ok(new)) => {
             // The machine is one, and what differs is what is asked about.
-            show(&base, &new, both.how, Allowed { any_host: true, any_plan: true, any_schema: false }, both.json)
+            show(&base, &new, both.how, Allowed { any_host: true, any_plan: true, ..both.how.allowed() }, both.json)
         }
         (Err(error), _) | (_, Err(error)) => {
             eprintln!("error: {error}");
