@@ -68,7 +68,8 @@ pub(super) fn run(both: Sides<'_>) -> Exit {
             // The machine is one, and what differs is what is asked about.
             let html = both.files.html.unwrap_or_else(|| directory.path().join(PAGE));
             let files = Files { html: Some(html), ..both.files };
-            show(&base, &new, both.how, Allowed { any_host: true, any_plan: true, any_schema: false }, &files)
+            let allowed = Allowed { any_host: true, any_plan: true, ..both.how.allowed() };
+            show(&base, &new, both.how, allowed, &files)
         }
         (Err(error), _) | (_, Err(error)) => {
             eprintln!("error: {error}");

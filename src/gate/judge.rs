@@ -15,8 +15,8 @@ use crate::record::{Distribution, Metric, Outcome, ProgramEnd, Record, Selection
 ///    asked for, or were never checked, make the result **invalid**: what measures never blames the service for itself.
 ///    So do failures of calls that all fall into seconds in which the generator was past a limit, and broken gates if such
 ///    seconds are many, if there is nothing else.
-/// 4. A failed call, a program of the scenario that fails, a gate that its samples break, or a pair of networks without
-///    its path is a **fail**.
+/// 4. A failed call, a program of the scenario that fails, a gate that its samples break or that ended the run, or a pair
+///    of networks without its path is a **fail**.
 /// 5. Something required that was skipped makes the result **invalid**.
 /// 6. A gate without enough samples is a **fail**.
 /// 7. Everything else is a **pass**.
