@@ -36,7 +36,7 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { tolerance: 0.1, confidence: 0.95, false_alarms: 0.01 }
+        Self { tolerance: 0.1, confidence: 0.95, false_alarms: 0.005 }
     }
 }
 
