@@ -424,7 +424,7 @@ fn every_format_shows_the_matrix() {
         "the certificate is for &#60;turn.example&#62;",
         "<details class=\"bad\" id=\"cell-tls-443-only--tls-443-only\" open>",
         "<a href=\"cells/full-cone--cgn.pcap\">",
-        "<h2>Falling back to relays</h2>",
+        "<h2 id=\"relays\">Falling back to relays</h2>",
         "no answer to Allocate in 68 ms; udp-blocked does not let it through",
         "relay after 4 ms, works 43 ms after the first check, nominated 20 ms later",
         "<td>TURN over TLS: permission given</td>",
