@@ -11,6 +11,7 @@ mod machine;
 pub mod media;
 pub mod net;
 pub mod peer;
+pub mod people;
 pub mod plan;
 pub mod record;
 pub mod report;

@@ -267,7 +267,7 @@ fn what_cannot_be_searched_is_a_usage_error() {
         run.assert_code(2).assert_says(reason);
         assert!(run.record.is_none(), "nothing ran");
     }
-    for (scenario, reason) in [("nat", "[matrix] decides"), ("rooms", "the seats decide"), ("churn", "[[load.stage]]")]
+    for (scenario, reason) in [("nat", "[matrix] decides"), ("rooms", "the rooms decide"), ("churn", "[[load.stage]]")]
     {
         let scenario = repository(&format!("scenarios/{scenario}.toml"));
         lab.run(&scenario, &["--find-capacity", "calls 1..2"]).assert_code(2).assert_says(reason);

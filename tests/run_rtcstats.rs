@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use common::{Lab, NOISE_ALLOWED, Run, text, wait_until};
+use common::{BOTH_STACKS, Lab, NOISE_ALLOWED, Run, text, wait_until};
 use serde_json::{Map, Value, json};
 
 /// Nobody listens there: what matters is what becomes of the credentials.
@@ -19,23 +19,10 @@ credential = \"${RTCSTATS_TEST_PASSWORD}\"
 ";
 const PASSWORD: &str = "correct horse battery staple";
 
-const STACKS: &str = r#"
-name = "dumps"
-[[peers]]
-name = "async"
-stack = "async"
-[[peers]]
-name = "dense"
-stack = "dense"
-[[topology.calls]]
-offerer = "async"
-answerer = "dense"
-[[topology.calls]]
-offerer = "dense"
-answerer = "async"
-[load]
-hold = "2500ms"
-"#;
+/// Peers of both stacks, in calls that last so long.
+fn stacks(hold: &str) -> String {
+    BOTH_STACKS.replace("hold = \"1s\"", &format!("hold = \"{hold}\""))
+}
 
 const BROWSER: &str = r#"
 name = "dumps"
@@ -215,7 +202,7 @@ fn no_secret_in(directory: &Path) {
 #[test]
 fn simulated_peers_have_dumps_on_both_stacks() {
     let lab = Lab::new();
-    let run = run(&lab, STACKS, &["--rtcstats"]);
+    let run = run(&lab, &stacks("2500ms"), &["--rtcstats"]);
     let record = run.record.as_ref().expect("a record");
     let calls: Value = toml::from_str(&fs::read_to_string(record.join("plan.toml")).unwrap()).expect("a plan");
     let mut checked = 0;
@@ -251,7 +238,7 @@ fn a_browser_has_a_dump_beside_that_of_a_simulated_peer() {
 #[test]
 fn without_being_asked_for_there_are_no_dumps() {
     let lab = Lab::new();
-    let scenario = STACKS.replace("2500ms", "500ms");
+    let scenario = stacks("500ms");
     let run = run(&lab, &scenario, &[]);
     assert!(!run.record.expect("a record").join("rtcstats").exists());
 }
@@ -259,7 +246,7 @@ fn without_being_asked_for_there_are_no_dumps() {
 #[test]
 fn a_killed_run_leaves_whole_lines() {
     let lab = Lab::new();
-    let scenario = lab.scenario("dumps", &STACKS.replace("2500ms", "10min"));
+    let scenario = lab.scenario("dumps", &stacks("10min"));
     let out = lab.out();
     let arguments = [&["run", text(&scenario), "--out", text(&out), "--rtcstats"], &NOISE_ALLOWED[..]].concat();
     let mut child = lab.command(&arguments).spawn().expect("the binary runs");

@@ -2,35 +2,12 @@
 
 mod common;
 
-use common::Lab;
-
-const SCENARIO: &str = r#"
-name = "stacks"
-
-[[peers]]
-name = "async"
-stack = "async"
-
-[[peers]]
-name = "dense"
-stack = "dense"
-
-[[topology.calls]]
-offerer = "async"
-answerer = "dense"
-
-[[topology.calls]]
-offerer = "dense"
-answerer = "async"
-
-[load]
-hold = "1s"
-"#;
+use common::{BOTH_STACKS, Lab};
 
 #[test]
 fn a_call_between_the_stacks_carries_verified_media_whichever_offers() {
     let lab = Lab::new();
-    let scenario = lab.scenario("stacks", SCENARIO);
+    let scenario = lab.scenario("stacks", BOTH_STACKS);
     let run = lab.run_calmly(&scenario, &[]);
     run.assert_code(0);
     let report = run.report();

@@ -52,12 +52,33 @@ async fn it_prints_where_it_is_and_whom_to_trust_and_ends_with_success() {
         let url = lines.iter().find_map(|line| line.strip_prefix("signaling:")).unwrap().trim();
         assert!(lines.iter().any(|line| line.contains("https://localhost:")), "{lines:?}");
         assert!(lines.iter().any(|line| line.starts_with("trust:") && line.contains("ca.pem")), "{lines:?}");
-        let endpoint = Endpoint::remote(url, Some(Path::new(&ca))).unwrap();
+        let endpoint = Endpoint::remote(url, Some(Path::new(&ca)), harness::signaling::Protocol::Harness).unwrap();
         let mut client = within("connecting", Client::connect(&endpoint)).await.unwrap();
         assert!(within("joining", client.join("r")).await.unwrap().is_empty());
         drop(client);
         assert_eq!(serve.end(signal), Some(0));
     }
+}
+
+/// The lines of a server's introduction.
+fn introduction(arguments: &[&str]) -> Vec<String> {
+    let mut serve = Serve::start(arguments);
+    let stderr = BufReader::new(serve.0.stderr.take().unwrap());
+    stderr.lines().map(Result::unwrap).take_while(|line| !line.starts_with("Ctrl-C")).collect()
+}
+
+#[test]
+fn people_are_told_where_the_page_is_and_phones_whom_to_trust() {
+    let local = introduction(&["--listen", "127.0.0.1:0"]).join("\n");
+    assert!(local.contains("people:    https://127.0.0.1:"), "{local}");
+    assert!(local.contains("on this machine only") && local.contains("--listen 0.0.0.0:"), "{local}");
+
+    let lines = introduction(&["--listen", "0.0.0.0:0"]);
+    let url = lines.iter().find_map(|line| line.strip_prefix("people:    ")).unwrap();
+    assert!(!url.contains("127.0.0.1") && !url.contains("localhost"), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains(&format!("{url}ca.pem"))), "{lines:?}");
+    // No terminal, no code.
+    assert!(!lines.iter().any(|line| line.contains('█') || line.contains('\x1b')), "{lines:?}");
 }
 
 #[test]

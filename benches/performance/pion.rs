@@ -23,7 +23,7 @@ pub(super) struct Pion {
 pub(super) fn measure(schedule: &Schedule, size: Size) -> Result<std::result::Result<Pion, String>> {
     let webrtc = Path::new(SOURCES).join("src/github.com/pion/webrtc");
     if Command::new("go").arg("version").output().is_err() || !webrtc.is_dir() {
-        return Ok(Err("install golang-go and golang-github-pion-webrtc.v3-dev (`ci/install --bench`)".into()));
+        return Ok(Err("install golang-go and golang-github-pion-webrtc.v3-dev (`ci/install`)".into()));
     }
     let scratch = Scratch::new("pion")?;
     let program = build(scratch.path(), &webrtc)?;

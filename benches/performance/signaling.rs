@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use harness::signaling::{Endpoint, Protocol};
+
 use super::engine::Run;
 use super::process::{Measured, Scratch, harness, raise_descriptors};
 use super::{Result, Size};
@@ -120,7 +122,7 @@ impl Serving {
     fn relayed(&self) -> Result<f64> {
         use std::io::{Read, Write};
         let endpoint =
-            harness::signaling::Endpoint::remote(&format!("wss://127.0.0.1:{}/ws", self.port), Some(&self.ca))?;
+            Endpoint::remote(&format!("wss://127.0.0.1:{}/ws", self.port), Some(&self.ca), Protocol::Harness)?;
         let name = rustls::pki_types::ServerName::from(std::net::IpAddr::from([127, 0, 0, 1]));
         let tls = rustls::ClientConnection::new(endpoint.tls, name)?;
         let mut stream = rustls::StreamOwned::new(tls, std::net::TcpStream::connect(("127.0.0.1", self.port))?);

@@ -1,11 +1,11 @@
 //! `harness compare` and `harness baseline`: the regression gate on records that are there.
 
-use std::fs::File;
-use std::io::{self, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Exit;
 use super::interleave::{self, Sides};
+use super::report::read_record;
 use super::run::{append_step_summary, write_json};
 use crate::gate::Verdict;
 use crate::gate::compare::{Allowed, Comparison, Policy, Side, compare};
@@ -212,18 +212,13 @@ pub(super) fn read_side(path: &Path) -> Result<Side, String> {
         return Err(format!("{name}: neither a record ({}) nor a directory of records", RunDirectory::EVENTS));
     }
     directories.sort();
-    let records: Result<Vec<Record>, String> = directories.iter().map(|directory| read_record(directory)).collect();
-    let mut side = Side::of(&name, &records?).map_err(|error| error.to_string())?;
+    let records: Result<Vec<Record>, _> = directories.iter().map(|directory| read_record(directory)).collect();
+    let records = records.map_err(|error| error.to_string())?;
+    let mut side = Side::of(&name, &records).map_err(|error| error.to_string())?;
     for (run, directory) in side.runs.iter_mut().zip(directories) {
         run.record = Some(directory);
     }
     Ok(side)
-}
-
-fn read_record(directory: &Path) -> Result<Record, String> {
-    let path = directory.join(RunDirectory::EVENTS);
-    let file = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    Record::read(BufReader::new(file)).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// The directories of runs here. Links such as `latest` are not followed, and a warm-up is none of the runs.

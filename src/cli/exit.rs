@@ -36,9 +36,7 @@ impl Exit {
             Self::Terminated => 143,
         }
     }
-}
 
-impl Exit {
     /// What another harness ended with.
     pub(super) fn from_status(status: std::process::ExitStatus) -> Self {
         let known =

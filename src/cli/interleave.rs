@@ -51,6 +51,7 @@ pub(super) fn run(both: Sides<'_>) -> Exit {
             let home = if turn == 0 { homes[side].join(WARM_UP) } else { homes[side].clone() };
             let name = ["A", "B"][side];
             match once(&commands[side], &home, both.seed) {
+                Ok(Exit::Pass | Exit::Fail | Exit::Invalid) if turn == 0 => eprintln!("{WARM_UP}: {name} done"),
                 Ok(Exit::Pass | Exit::Fail | Exit::Invalid) => eprintln!("{turn} of {}: {name} done", both.repeat),
                 Ok(exit) => {
                     eprintln!("error: the run of {name} ended with exit code {}; nothing is compared", exit.code());

@@ -73,10 +73,15 @@ fn render_capacity(args: &Args, path: &Path) -> Result<Exit, Error> {
     Ok(exit_of(&capacity))
 }
 
-fn render(args: &Args) -> Result<Judgement, Error> {
-    let path = args.dir.join(RunDirectory::EVENTS);
+/// The record in the directory of a run.
+pub(super) fn read_record(directory: &Path) -> Result<Record, Error> {
+    let path = directory.join(RunDirectory::EVENTS);
     let file = File::open(&path).map_err(|error| Error::Open { path: path.clone(), error })?;
-    let record = Record::read(BufReader::new(file)).map_err(|error| Error::Read { path, error })?;
+    Record::read(BufReader::new(file)).map_err(|error| Error::Read { path, error })
+}
+
+fn render(args: &Args) -> Result<Judgement, Error> {
+    let record = read_record(&args.dir)?;
     let judgement = judge(&record);
     match args.format {
         None => write_files(&RunDirectory::open(&args.dir), &record, &judgement)?,

@@ -59,7 +59,7 @@ pub(super) struct Args {
     /// report, and the statistics about once a second; no password of a TURN server.
     #[arg(long, conflicts_with = "find_capacity")]
     rtcstats: bool,
-    /// Write report.json to this file too; `-` is standard output, and silences the text
+    /// Write report.json to this file too, or with --baseline the comparison; `-` is standard output, and silences the text
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -84,6 +84,13 @@ pub(super) async fn run(args: Args) -> Exit {
     let plan = loaded.plan;
     // A comparison counts the runs itself.
     let repeat = args.repeat.or_else(|| loaded.repeat.filter(|_| !interleave::is_run_of_comparison()));
+    if repeat.is_some() && args.baseline.is_none() && args.json.is_some() {
+        eprintln!(
+            "error: --json has nothing to write: of several runs it is the comparison with --baseline, which is not given"
+        );
+        eprintln!("{:5}→ add --baseline, or take the report.json of each run's directory", "");
+        return Exit::Usage;
+    }
     if repeat.is_some() || args.baseline.is_some() {
         let Args { baseline, how, out, json, rtcstats, .. } = args;
         return repeat::run(Repeats { plan, repeat, baseline, how, out, json, rtcstats }).await;

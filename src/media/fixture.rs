@@ -222,9 +222,13 @@ impl AudioFixture {
                 return Err(format!("packet {index} holds {this:?} of sound, unlike those before it"));
             }
         }
-        let duration = duration.ok_or("it holds no packet")?;
+        Ok(Self::new(packets, duration.ok_or("it holds no packet")?))
+    }
+
+    /// Packets that each hold so much sound.
+    pub(super) fn new(packets: Vec<Bytes>, duration: Duration) -> Self {
         let positions = Positions::new(packets.iter());
-        Ok(Self { packets, duration, positions })
+        Self { packets, duration, positions }
     }
 }
 

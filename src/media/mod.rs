@@ -16,5 +16,6 @@ mod packetize;
 pub mod receive;
 mod schedule;
 pub mod send;
+pub mod tone;
 
 pub use rtc::rtp::Packet;

@@ -24,6 +24,7 @@ use self::signaling::SignalingPeer;
 use crate::plan::{CallPlan, Engine, GroupPlan, IceTransportPolicy, Plan, Role};
 use crate::record::{Failure, Lateness, Mark, MediaKind, MediaReport, Metric, PeerRecorder, Phase};
 use crate::signaling::client::{Receiver, Seat, Sender};
+use crate::signaling::dialect::Place;
 use crate::signaling::{Client, ClientError};
 
 /// One end of one call, of any kind.
@@ -68,6 +69,19 @@ struct Joined {
     present: Vec<String>,
 }
 
+/// What a peer waits for in vain, with what came instead while it was signaling.
+fn with_unexpected(waiting_for: (Phase, String), sender: Option<&Sender>) -> (Phase, String) {
+    let (phase, text) = waiting_for;
+    let unexpected = match phase {
+        Phase::Signaling | Phase::Offer | Phase::Answer => sender.and_then(Sender::unexpected),
+        _ => None,
+    };
+    match unexpected {
+        Some(unexpected) => (phase, format!("{text}; {unexpected}")),
+        None => (phase, text),
+    }
+}
+
 /// Everything that a peer needs to know to take part in its call.
 #[derive(Clone)]
 pub struct PeerContext {
@@ -93,13 +107,22 @@ impl PeerContext {
         self.plan.policy_of(&self.call)
     }
 
+    /// The group whose media the peer gets.
+    fn source(&self) -> Option<&GroupPlan> {
+        let (own, other) = match self.role {
+            Role::Offerer => (&self.call.offerer, &self.call.answerer),
+            Role::Answerer => (&self.call.answerer, &self.call.offerer),
+        };
+        self.plan.source_of(&self.call, &own.group, &other.group)
+    }
+
     /// Connects to the signaling server, joins the room of the call and measures the round trip, each with its mark; says
     /// who is in the room. `connected` is called in between, for those who tell what they wait for. Has no deadline of its
     /// own.
-    async fn join(&self, connected: impl FnOnce()) -> Result<Joined, Failure> {
+    async fn join(&self, connected: impl FnOnce(&Sender)) -> Result<Joined, Failure> {
         let failure = |error: ClientError| self.failure(Phase::Signaling, error.to_string());
         let mut client = self.signaling().await.map_err(failure)?;
-        connected();
+        connected(client.sender());
         let present = client.join(&self.call.room).await.map_err(failure)?;
         self.recorder.mark(Mark::Joined);
         let rtt = client.ping().await.map_err(failure)?;
@@ -113,7 +136,13 @@ impl PeerContext {
     async fn signaling(&self) -> Result<Client, ClientError> {
         let Some(seat) = &self.seat else {
             self.recorder.mark(Mark::JoinStarted);
-            let client = Client::connect(&self.network.signaling).await?;
+            let place = Place {
+                room: Some(&self.call.room),
+                role: Some(self.role),
+                peer: Some(self.recorder.peer()),
+                feed: self.call.feed.as_ref().map(|feed| feed.peer.as_str()),
+            };
+            let client = Client::connect_for(&self.network.signaling, place).await?;
             self.recorder.mark(Mark::SignalingConnected);
             return Ok(client);
         };

@@ -5,11 +5,13 @@ use std::path::Path;
 
 use super::{
     BrowserPlan, BulkPlan, CallPlan, DataPlan, Deadlines, Engine, GroupPlan, HealthLimits, IcePlan, IceServer,
-    MediaPlan, NativeStack, PeerPlan, Plan, SignalingPlan, VideoPlan, arrivals, matrix, rooms,
+    MediaDirection, MediaPlan, NativeStack, PeerPlan, Plan, SignalingPlan, VideoPlan, arrivals, matrix, mcu, rooms,
+    sfu,
 };
 use crate::gate::Gate;
 use crate::record::Metric;
-use crate::scenario::{Audio, Bulk, Calls, Health, Media, Peers, Scenario, TopologyKind, codec};
+use crate::scenario::{Audio, Bulk, Calls, Health, Media, Peers, Scenario, SignalingProtocol, TopologyKind, codec};
+use crate::signaling::Protocol;
 
 /// Between two messages of a signaling peer, unless the scenario says otherwise.
 const MESSAGE_INTERVAL_US: u64 = 1_000_000;
@@ -26,6 +28,8 @@ pub(crate) fn expand(scenario: &Scenario, file: &str, digest: String, gate_place
         }
         // A scenario whose rooms overflow does not pass its check.
         _ if scenario.topology.kind == TopologyKind::Rooms => rooms::rooms(scenario).unwrap_or_default(),
+        _ if scenario.topology.kind == TopologyKind::Sfu => (Vec::new(), sfu::calls(scenario, base)),
+        _ if scenario.topology.kind == TopologyKind::Mcu => (Vec::new(), mcu::calls(scenario)),
         _ => (Vec::new(), calls(scenario, base)),
     };
     Plan {
@@ -36,6 +40,7 @@ pub(crate) fn expand(scenario: &Scenario, file: &str, digest: String, gate_place
         seed: scenario.seed,
         signaling: SignalingPlan {
             url: scenario.signaling.url.clone(),
+            protocol: protocol(scenario),
             listen: scenario.signaling.listen.clone().unwrap_or_else(|| "127.0.0.1:0".into()),
             ca: scenario.signaling.ca.as_deref().map(|ca| relative_to(base, ca)),
         },
@@ -52,6 +57,20 @@ pub(crate) fn expand(scenario: &Scenario, file: &str, digest: String, gate_place
     }
 }
 
+fn protocol(scenario: &Scenario) -> Protocol {
+    let signaling = &scenario.signaling;
+    match signaling.protocol {
+        SignalingProtocol::Harness => Protocol::Harness,
+        SignalingProtocol::SocketIo => Protocol::SocketIo(signaling.socketio.clone().unwrap_or_default().into()),
+        SignalingProtocol::Janus => Protocol::Janus(signaling.janus.clone().unwrap_or_default().into()),
+        // The check wants the table.
+        SignalingProtocol::Whip => signaling.whip.clone().map_or(Protocol::Harness, |whip| Protocol::Whip(whip.into())),
+        SignalingProtocol::Mediasoup => Protocol::Mediasoup(signaling.mediasoup.clone().unwrap_or_default().into()),
+        SignalingProtocol::Kurento => Protocol::Kurento,
+        SignalingProtocol::PeerJs => Protocol::PeerJs(signaling.peerjs.clone().unwrap_or_default()),
+    }
+}
+
 fn ice(scenario: &Scenario, base: &Path) -> IcePlan {
     let servers = scenario.ice.servers.iter().map(|server| IceServer {
         urls: server.urls.clone(),
@@ -62,7 +81,7 @@ fn ice(scenario: &Scenario, base: &Path) -> IcePlan {
     IcePlan { servers: servers.collect(), policy: scenario.ice.policy, ca }
 }
 
-fn media(media: &Media, base: &Path) -> MediaPlan {
+pub(super) fn media(media: &Media, base: &Path) -> MediaPlan {
     let bulk = |reliable| BulkPlan { reliable, message_bytes: bytes(media.data.message_size.bytes) };
     MediaPlan {
         video: codec(media.video).map(|codec| VideoPlan {
@@ -152,6 +171,8 @@ fn calls(scenario: &Scenario, base: &Path) -> Vec<CallPlan> {
             policy: None,
             media: medias[index].clone(),
             cell: None,
+            feed: None,
+            mix: None,
             id,
         });
     };
@@ -181,7 +202,8 @@ fn calls(scenario: &Scenario, base: &Path) -> Vec<CallPlan> {
 /// The next peer of a group that no call has yet.
 pub(super) fn next_peer<'a>(used: &mut BTreeMap<&'a str, u32>, group: &'a str) -> PeerPlan {
     let next = used.entry(group).or_default();
-    let peer = PeerPlan { id: format!("{group}/{next}"), group: group.into(), person: None, site: None };
+    let peer =
+        PeerPlan { id: format!("{group}/{next}"), group: group.into(), person: None, site: None, direction: None };
     *next += 1;
     peer
 }
@@ -218,7 +240,8 @@ fn gates(scenario: &Scenario, place: &dyn Fn(usize) -> String) -> Vec<Gate> {
     let (media, signaling): (Vec<Engine>, Vec<Engine>) =
         scenario.peers.iter().map(Peers::engine).partition(|engine| engine.carries_media());
     // A matrix names its engines itself, and all of them carry media.
-    let media = (scenario.matrix.is_some() || !media.is_empty()).then_some(Metric::MediaVerifiedRatio);
+    let media = (scenario.matrix.is_some() || (!media.is_empty() && !only_publishes(scenario)))
+        .then_some(Metric::MediaVerifiedRatio);
     let signaling = (!signaling.is_empty()).then_some(Metric::SignalingDeliveryRatio);
     for metric in [Some(Metric::SetupSuccessRatio), media, signaling].into_iter().flatten() {
         if gates.iter().all(|gate| gate.metric != metric) {
@@ -234,6 +257,14 @@ fn gates(scenario: &Scenario, place: &dyn Fn(usize) -> String) -> Vec<Gate> {
         }
     }
     gates
+}
+
+/// Whether nothing comes back to anybody who could verify it.
+fn only_publishes(scenario: &Scenario) -> bool {
+    let mut measuring = scenario.peers.iter().filter(|group| group.engine() != Engine::External).peekable();
+    let of_calls = scenario.topology.calls.iter().filter_map(|calls| calls.media.as_ref());
+    let has_data = std::iter::once(&scenario.media).chain(of_calls).any(|media| media.data.enabled);
+    measuring.peek().is_some() && measuring.all(|group| group.direction == MediaDirection::SendOnly) && !has_data
 }
 
 /// A path that means the same from the working directory.

@@ -74,6 +74,8 @@ pub(super) fn calls(scenario: &Scenario, cells: &[Cell], network: &NetworkPlan) 
                 media: None,
                 policy: cell.own_policy,
                 cell: Some(plan.clone()),
+                feed: None,
+                mix: None,
                 id,
             });
         }

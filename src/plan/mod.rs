@@ -8,9 +8,11 @@ mod check;
 mod curve;
 mod expand;
 mod matrix;
+mod mcu;
 mod needs;
 mod network;
 mod rooms;
+mod sfu;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,14 +20,19 @@ use sha2::{Digest, Sha256};
 
 use crate::gate::{Gate, Resource};
 use crate::scenario::Health;
+use crate::signaling::Protocol;
 
 pub(crate) use arrivals::{ArrivalCurve, Segment, timed as timed_arrivals};
 pub(crate) use check::check;
 pub use curve::{Stretch, load_curve};
 pub(crate) use expand::{expand, room};
+pub use mcu::{MixPlan, SpeakerPlan};
+pub(crate) use mcu::{SET as MCU_SET, size as size_of_mcu};
 pub(crate) use needs::{Needs, PeerNeeds, peers_of_descriptors, peers_of_memory};
 pub use network::{CellPlan, CredentialFault, NetworkDriver, NetworkPlan, ProgramPlan, TurnPlan, TurnServer};
 pub(crate) use rooms::{SET as ROOMS, size_of_rooms};
+pub use sfu::FeedPlan;
+pub(crate) use sfu::{SERVER, SETS as SFU_SETS, size as size_of_sfu};
 
 /// What a run will do.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -92,6 +99,18 @@ impl Plan {
         load_curve(self, 1).first().map_or(0, |all| all.at_once)
     }
 
+    /// The group whose media arrives at the peers of `group` in a call with `other`; absent: nobody's that the plan knows of.
+    pub fn source_of<'a>(&'a self, call: &CallPlan, group: &'a str, other: &'a str) -> Option<&'a GroupPlan> {
+        let source = match &call.feed {
+            Some(feed) => &feed.group,
+            None if call.mix.is_some() => other,
+            // The server itself is the other end, and sends back what it gets.
+            None if self.signaling.protocol.ends_calls() => group,
+            None => other,
+        };
+        self.group(source)
+    }
+
     /// Which candidates the peers of a call may use.
     pub fn policy_of(&self, call: &CallPlan) -> IceTransportPolicy {
         call.policy.unwrap_or(self.ice.policy)
@@ -99,12 +118,15 @@ impl Plan {
 }
 
 /// Which signaling server is used.
-#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignalingPlan {
     /// `wss://…` of a running server; absent: the bundled server is started for the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// What it speaks.
+    #[serde(default, skip_serializing_if = "Protocol::is_own")]
+    pub protocol: Protocol,
     /// Where the bundled server listens, as `address:port`; port 0 takes a free one.
     pub listen: String,
     /// PEM file of the CA that the server's certificate comes from, for a server of the user's own.
@@ -468,6 +490,12 @@ pub struct CallPlan {
     /// The cell of the matrix that it belongs to, with the path that it must find.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cell: Option<CellPlan>,
+    /// Whose media it brings, if its other end is a server that passes media on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feed: Option<FeedPlan>,
+    /// Who speaks, if its other end is a server that mixes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mix: Option<MixPlan>,
 }
 
 /// One peer.
@@ -484,6 +512,9 @@ pub struct PeerPlan {
     /// The name of the site that it is in; absent: it uses the networks of this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,
+    /// Which media it sends and receives in this call, in place of what its group does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direction: Option<MediaDirection>,
 }
 
 /// Which end of a call a peer is.

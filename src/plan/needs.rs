@@ -70,7 +70,7 @@ impl Needs {
             (at_least.of_kind(is(Engine::Native)), at_least.of_kind(is(Engine::Signaling)));
         let streams = plan.ice.servers.iter().flat_map(|server| &server.urls);
         let streams = streams.filter(|url| url.starts_with("turns:") || url.contains("transport=tcp")).count() as u64;
-        let bundled = plan.signaling.url.is_none();
+        let bundled = plan.signaling.url.is_none() && plan.signaling.protocol.own_url().is_none();
         let tabs = at_least.of_kind(Engine::is_browser);
         let browsers = at_least.browsers();
         let ends = signaling_ends(bundled);

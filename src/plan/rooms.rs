@@ -52,6 +52,8 @@ pub(super) fn rooms(scenario: &Scenario) -> Result<(Vec<MemberPlan>, Vec<CallPla
             policy: None,
             media: None,
             cell: None,
+            feed: None,
+            mix: None,
         }
     });
     let calls = calls.collect();
@@ -182,7 +184,7 @@ fn together(earlier: &Stay, later: &Stay) -> u64 {
 fn peer(scenario: &Scenario, of: &Stay, with: &Stay) -> PeerPlan {
     let person = of.person(scenario);
     let group = scenario.peers[of.group].name().to_owned();
-    PeerPlan { id: format!("{person}-{}", with.seat), group, person: Some(person), site: None }
+    PeerPlan { id: format!("{person}-{}", with.seat), group, person: Some(person), site: None, direction: None }
 }
 
 fn room(scenario: &Scenario, number: u32) -> String {

@@ -12,7 +12,7 @@ use super::rooms::Rooms;
 use super::traffic::Traffic;
 use crate::peer::network::PeerNetwork;
 use crate::peer::{Engines, Peer, PeerContext, Sent, Snapshot};
-use crate::plan::{CallPlan, Plan, Role};
+use crate::plan::{CallPlan, GroupPlan, Plan, Role};
 use crate::record::{EventKind, Failure, Mark, Metric, PeerRecorder, Phase, Recorder};
 
 /// How often counters are read while media flows.
@@ -235,9 +235,10 @@ fn context(stage: &Stage, call: &Arc<CallPlan>, role: Role) -> PeerContext {
         Role::Answerer => (&call.answerer, &call.offerer),
     };
     let group = stage.plan.group(&peer.group).expect("`plan::check` refuses a call of a group that is not there");
+    let direction = peer.direction.unwrap_or(group.direction);
     PeerContext {
         plan: Arc::clone(&stage.plan),
-        group: Arc::new(group.clone()),
+        group: Arc::new(GroupPlan { direction, ..group.clone() }),
         call: Arc::clone(call),
         role,
         network: stage.surroundings.of_peer(&peer.id),

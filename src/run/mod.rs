@@ -274,9 +274,10 @@ async fn end_network(
 /// The server to use, started if it is the bundled one.
 async fn signaling(plan: &Plan, directory: &RunDirectory) -> Result<(Option<Server>, Endpoint), String> {
     let signaling = &plan.signaling;
-    if let Some(url) = &signaling.url {
+    if let Some(url) = signaling.url.as_deref().or_else(|| signaling.protocol.own_url()) {
         let ca = signaling.ca.as_deref().map(Path::new);
-        let endpoint = Endpoint::remote(url, ca).map_err(|error| error.to_string())?;
+        let endpoint = Endpoint::remote(url, ca, signaling.protocol.clone().with_secrets()?);
+        let endpoint = endpoint.map_err(|error| error.to_string())?;
         return Ok((None, endpoint));
     }
     let listen: SocketAddr = signaling.listen.parse().map_err(|error| format!("[signaling] listen: {error}"))?;
@@ -288,7 +289,7 @@ async fn signaling(plan: &Plan, directory: &RunDirectory) -> Result<(Option<Serv
     }
     let config = ServerConfig { listen, identity, pages: crate::peer::browser::pages(), limits: Limits::default() };
     let server = Server::start(config).await.map_err(|error| error.to_string())?;
-    let endpoint = server.endpoint();
+    let endpoint = server.endpoint().speaking(signaling.protocol.clone().with_secrets()?);
     Ok((Some(server), endpoint))
 }
 

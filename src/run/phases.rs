@@ -69,7 +69,15 @@ pub(super) fn derive(plan: &Plan, call: &CallPlan, offerer: &Marks, answerer: &M
     put(Metric::AnswerCreateMs, Role::Answerer, answerer.between_ms(Mark::CreateAnswer, Mark::AnswerCreated));
 
     let first = [offerer, answerer].into_iter().filter_map(|marks| marks.get(Mark::Intended)).min();
-    let last = offerer.get(Mark::FirstMedia).zip(answerer.get(Mark::FirstMedia)).map(|(a, b)| a.max(b));
+    let is_server =
+        |role| plan.signaling.protocol.ends_calls() && engine_of(plan, call, role) == Some(Engine::External);
+    let (at_offerer, at_answerer) = (offerer.get(Mark::FirstMedia), answerer.get(Mark::FirstMedia));
+    // A server that is the other end of the call tells nothing: what its client gets is what counts.
+    let last = match (is_server(Role::Offerer), is_server(Role::Answerer)) {
+        (true, _) => at_answerer,
+        (_, true) => at_offerer,
+        _ => at_offerer.zip(at_answerer).map(|(a, b)| a.max(b)),
+    };
     match first.zip(last) {
         Some((first, last)) => {
             phases.samples.push((Metric::CallSetupMs, None, last.saturating_sub(first) as f64 / 1e3));
@@ -98,7 +106,7 @@ fn why_absent(plan: &Plan, call: &CallPlan, role: Role, metric: Metric) -> &'sta
         Role::Offerer => (&call.offerer, &call.answerer),
         Role::Answerer => (&call.answerer, &call.offerer),
     };
-    let shares_signaling = own.person.is_some();
+    let (shares_signaling, direction) = (own.person.is_some(), own.direction);
     let (Some(own), Some(other)) = (plan.group(&own.group), plan.group(&other.group)) else {
         return "the peer's group is not in the plan";
     };
@@ -108,7 +116,7 @@ fn why_absent(plan: &Plan, call: &CallPlan, role: Role, metric: Metric) -> &'sta
         Engine::Native | Engine::Chromium | Engine::Firefox => {}
     }
     let media = plan.media_of(call);
-    let receives = own.direction.receives() && other.direction.sends();
+    let receives = direction.unwrap_or(own.direction).receives() && other.direction.sends();
     let has_server = |schemes: &[&str]| {
         plan.ice
             .servers

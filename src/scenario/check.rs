@@ -8,15 +8,16 @@ use super::error::suggest;
 use super::format::{Data, GateRule, Media, Peers, Scenario, Signaling, TopologyKind, Video};
 use super::report::Report;
 use super::units::{Size, Time};
-use super::{load, matrix, network, topology};
+use super::{dialect, load, matrix, network, topology};
 use crate::gate::Expectation;
-use crate::plan::{Engine, ROOMS, VideoCodec};
+use crate::plan::{Engine, MCU_SET, ROOMS, SFU_SETS, VideoCodec};
 use crate::turn::client::IceUrl;
 
 /// Checks a scenario of the right shape, and fills in the names, counts and calls that follow from the rest.
 pub(super) fn check(scenario: &mut Scenario, base: &Path, report: &mut Report<'_>) {
     identifier(report, "name", &scenario.name, 40);
     signaling(&scenario.signaling, base, report);
+    dialect::check(scenario, report);
     ice(scenario, base, report);
     media(&scenario.media, "media", base, report);
     for (index, calls) in scenario.topology.calls.iter().enumerate() {
@@ -54,7 +55,7 @@ fn signaling(signaling: &Signaling, base: &Path, report: &mut Report<'_>) {
                 report.wrong("signaling.listen", "`listen` is for the bundled server, which `url` replaces", help);
             }
         }
-        None if signaling.ca.is_some() => {
+        None if signaling.ca.is_some() && signaling.whip.is_none() => {
             let help = "remove it, or give the server's `url`";
             report.wrong("signaling.ca", "`ca` is for a server of your own; the bundled one brings its CA", help);
         }
@@ -251,6 +252,8 @@ fn gates(scenario: &Scenario, report: &mut Report<'_>) {
     let sets: Vec<String> = match &scenario.matrix {
         Some(matrix) => matrix.cells(scenario.ice.policy).into_iter().map(|cell| cell.name).collect(),
         None if scenario.topology.kind == TopologyKind::Rooms => vec![ROOMS.to_owned()],
+        None if scenario.topology.kind == TopologyKind::Sfu => SFU_SETS.map(str::to_owned).to_vec(),
+        None if scenario.topology.kind == TopologyKind::Mcu => vec![MCU_SET.to_owned()],
         None => scenario.topology.calls.iter().map(super::format::Calls::name).collect(),
     };
     for (index, GateRule { metric, scope, expect, .. }) in scenario.gate.iter().enumerate() {

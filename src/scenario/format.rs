@@ -9,6 +9,7 @@ use super::network::Network;
 use super::units::{Share, Size, Time};
 use crate::plan::{BrowserSource, Engine, IceTransportPolicy, MediaDirection, NativeStack};
 use crate::record::Metric;
+use crate::signaling::dialect::{Janus, Mediasoup, PeerJs, SocketIo, Whip};
 
 /// A test: who calls whom, what flows, and what must hold.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -79,9 +80,28 @@ pub struct Repeat {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signaling {
-    /// `wss://host:port/ws` of a server that runs already. Without it the bundled server is started for the run.
+    /// `wss://host:port/ws` of a server that runs already; for other protocols than the harness's own the root of the server,
+    /// such as `wss://host:port`. Without it the bundled server is started for the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// What the server speaks. Peers that are simulated speak it; the bundled server speaks all of them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub protocol: SignalingProtocol,
+    /// With `protocol = "socketio"`: the events of the application. Without it, those of the bundled server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socketio: Option<SocketIo>,
+    /// With `protocol = "peerjs"`: how the server is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peerjs: Option<PeerJs>,
+    /// With `protocol = "janus"`: how the server is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub janus: Option<Janus>,
+    /// With `protocol = "whip"`: where to publish and to play.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whip: Option<Whip>,
+    /// With `protocol = "mediasoup"`: the form of signaling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mediasoup: Option<Mediasoup>,
     /// Where the bundled server listens, as `address:port`; port 0 takes a free one. Default: `127.0.0.1:0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
@@ -89,6 +109,31 @@ pub struct Signaling {
     /// public CAs are trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
+}
+
+/// A signaling protocol.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignalingProtocol {
+    /// That of `docs/signaling.md`.
+    #[default]
+    Harness,
+    /// socket.io 4, with the events of an application.
+    SocketIo,
+    /// That of PeerServer, for clients of PeerJS.
+    PeerJs,
+    /// That of Janus, which is the other end of every call. The bundled server does not speak it.
+    Janus,
+    /// WHIP to publish and WHEP to play. The server is the other end of every call.
+    Whip,
+    /// That of an application of mediasoup, which is the other end of every call. The bundled server does not speak it.
+    Mediasoup,
+    /// That of Kurento Media Server, which is the other end of every call. The bundled server does not speak it.
+    Kurento,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// How candidates are gathered.
@@ -256,14 +301,15 @@ pub struct Peers {
 #[serde(deny_unknown_fields)]
 pub struct Topology {
     /// The shape. `pairs`: every peer takes part in one call between two. `rooms`: everybody calls everybody else who is in
-    /// the same room (a full mesh).
+    /// the same room (a full mesh). `sfu`: everybody is in a room of a server that passes media on. `mcu`: everybody is in a
+    /// room of a server that mixes.
     #[serde(default)]
     pub kind: TopologyKind,
     /// Rooms only: how many people a room has room for, 2 to 50.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2, max = 50))]
     pub size: Option<u32>,
-    /// Rooms only: how many rooms there are, 1 to 10000. Default: 1.
+    /// Rooms, of any kind: how many there are, 1 to 10000. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub count: Option<u32>,
@@ -284,6 +330,18 @@ pub enum TopologyKind {
     /// Everybody calls everybody else who is in the same room: one signaling connection per person, one peer connection
     /// per pair. Who comes later offers.
     Rooms,
+    /// Everybody is in a room of a server that passes media on: who sends publishes once, and who receives subscribes to
+    /// everybody else.
+    Sfu,
+    /// Everybody is in a room of a server that mixes what all say: each hears the others, and not itself.
+    Mcu,
+}
+
+impl TopologyKind {
+    /// Whether its rooms are those of a server, which is the other end of every call.
+    pub fn is_served(self) -> bool {
+        matches!(self, Self::Sfu | Self::Mcu)
+    }
 }
 
 /// A set of like calls.

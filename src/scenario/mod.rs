@@ -6,6 +6,7 @@
 //! network or a clock; only [`load_file`] reads files and the environment.
 
 mod check;
+mod dialect;
 mod error;
 mod explain;
 mod format;
@@ -14,6 +15,7 @@ mod matrix;
 mod network;
 mod report;
 mod rooms;
+mod served;
 mod set;
 mod shape;
 mod size;
@@ -32,7 +34,7 @@ pub use error::{ScenarioError, ScenarioErrors};
 pub use explain::Setting;
 pub use format::{
     Audio, Bulk, Calls, Data, DeadlineTable, GateRule, Health, Ice, Media, Native, Peers, Repeat, Scenario, Server,
-    Signaling, Topology, TopologyKind, Video, Where,
+    Signaling, SignalingProtocol, Topology, TopologyKind, Video, Where,
 };
 pub use load::{Hold, HoldDistribution, HoldTable, Load, Spacing, Stage};
 pub use matrix::Matrix;

@@ -83,7 +83,8 @@ pub(super) fn check_absent(scenario: &Scenario, report: &mut Report<'_>) {
     if scenario.topology.kind == TopologyKind::Rooms {
         return;
     }
-    for key in ["size", "count"] {
+    let keys: &[&str] = if scenario.topology.kind.is_served() { &["size"] } else { &["size", "count"] };
+    for key in keys {
         let path = format!("topology.{key}");
         if report.is_written(&path) {
             report.wrong(&path, format!("`{key}` is for rooms"), "add kind = \"rooms\", or remove it");

@@ -31,6 +31,9 @@ impl<'a> Checker<'a> {
         else {
             return;
         };
+        if is_anything(schema) {
+            return;
+        }
         if let (Some(variants), Value::Table(table)) = (schema.get("oneOf").and_then(Json::as_array), value)
             && let Some(variant) = variants.iter().find(|variant| is_variant(variant, table))
         {
@@ -188,6 +191,14 @@ fn fits(schema: &Json, value: &Value) -> bool {
 }
 
 /// Whether the table is this variant of an enumeration: its only key is the variant's name.
+/// Whether the format leaves it to somebody else what stands there.
+fn is_anything(schema: &Json) -> bool {
+    let restricts = ["type", "oneOf", "anyOf", "enum", "const", "properties"];
+    schema
+        .as_object()
+        .map_or_else(|| schema == &Json::Bool(true), |schema| !restricts.iter().any(|key| schema.contains_key(*key)))
+}
+
 fn is_variant(variant: &Json, table: &Table) -> bool {
     let properties = variant.get("properties").and_then(Json::as_object);
     properties.is_some_and(|properties| table.len() == 1 && table.keys().all(|key| properties.contains_key(key)))

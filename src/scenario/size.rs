@@ -52,8 +52,8 @@ impl Sizing {
         if scenario.matrix.is_some() {
             return fixed("[matrix] decides how many calls there are".into(), "search with a scenario without it");
         }
-        if scenario.topology.kind == TopologyKind::Rooms {
-            let reason = "in [topology] kind = \"rooms\" the seats decide how many calls there are".into();
+        if scenario.topology.kind != TopologyKind::Pairs {
+            let reason = "in [topology] the rooms decide how many calls there are".into();
             return fixed(reason, "search with pairs, or run the rooms at a few sizes: --set topology.count=50");
         }
         if !scenario.load.stage.is_empty() {
@@ -150,7 +150,7 @@ mod tests {
         let said = fixed(two);
         assert!(said.contains("topology.calls.0 `native-native` (5), topology.calls.1 `more` (1)"), "{said}");
         let said = fixed("[topology]\nkind = 'rooms'\nsize = 3\n[[peers]]\n");
-        assert!(said.contains("the seats decide"), "{said}");
+        assert!(said.contains("the rooms decide"), "{said}");
         let said = fixed("[[load.stage]]\nduration = '5s'\ntarget = '4/s'\n[[peers]]\n");
         assert!(said.contains("[[load.stage]]"), "{said}");
     }

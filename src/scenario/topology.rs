@@ -6,7 +6,7 @@ use super::check::identifier;
 use super::error::suggest;
 use super::format::{Calls, Peers, Scenario, TopologyKind};
 use super::report::Report;
-use super::rooms;
+use super::{rooms, served};
 use crate::plan::{Engine, room};
 
 /// The record keeps some kilobytes of each call until the end of the run, which bounds how many a run can have in all. How
@@ -23,6 +23,8 @@ pub(super) fn complete(scenario: &mut Scenario, arrivals: Option<u64>, report: &
         if arrivals.is_some() || !scenario.load.is_timed() {
             rooms::complete(scenario, report);
         }
+    } else if scenario.topology.kind.is_served() {
+        served::complete(scenario, report);
     } else {
         complete_pairs(scenario, arrivals, report);
     }

@@ -1,7 +1,7 @@
 //! The names and addresses under which this machine can be reached.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 
 /// Unicast addresses of this machine's interfaces that are up, other than loopback and IPv6 link-local, sorted.
 ///
@@ -21,6 +21,16 @@ pub(super) fn lan_addresses() -> Vec<IpAddr> {
         .filter(|address| !address.is_loopback() && !address.is_unspecified() && !is_link_local(address))
         .collect();
     addresses.into_iter().collect()
+}
+
+/// The address that this machine has towards the rest of the world, if it has one. Nothing is sent.
+pub(crate) fn outward_address() -> Option<IpAddr> {
+    // Addresses for documentation (RFC 5737, RFC 3849): only a default route leads there.
+    [("0.0.0.0:0", "192.0.2.255:9"), ("[::]:0", "[2001:db8::9]:9")].iter().find_map(|(local, remote)| {
+        let socket = UdpSocket::bind(local).ok()?;
+        socket.connect(remote).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    })
 }
 
 /// This machine's host name, if it has one that can stand in a certificate and a URL.

@@ -5,21 +5,30 @@
 mod address;
 mod certificate;
 pub mod client;
+pub mod dialect;
 pub mod protocol;
 pub mod server;
 pub(crate) mod trust;
 
 use std::path::Path;
 
+pub(crate) use address::outward_address;
 pub use certificate::{CertificateError, Identity, KeyPem, hex};
 pub use client::{Client, ClientError};
+pub use dialect::Protocol;
 pub use server::{Limits, Page, Server, ServerConfig, ServerError};
+
+use dialect::Meeting;
 
 /// Where a signaling server is, and whom to trust there.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    /// `wss://…/ws`.
+    /// `wss://…/ws`; for a server that speaks another protocol than ours, the root of that.
     pub url: String,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Where its clients in this process find each other, if it does not tell them.
+    pub meeting: Meeting,
     /// `https://…/` of the same server, where its page for browsers is.
     pub page_url: String,
     /// What native clients trust.
@@ -44,6 +53,13 @@ pub struct Pin {
 }
 
 impl Endpoint {
+    /// The same server, spoken to in this protocol; its URL is that of the bundled server.
+    #[must_use]
+    pub fn speaking(self, protocol: Protocol) -> Self {
+        let root = self.url.strip_suffix("/ws").unwrap_or(&self.url);
+        Self { url: format!("{root}{}", protocol.bundled_path()), protocol, ..self }
+    }
+
     /// A server that somebody else runs, at a `wss://` URL. Clients trust the CA in the PEM file `ca`, or without it
     /// what this machine trusts. Its certificate is not known before the first connection, so there are no pins.
     ///
@@ -51,7 +67,7 @@ impl Endpoint {
     ///
     /// A `ca` that cannot be read or holds no certificate; a machine that trusts no CA. The URL is judged when a client
     /// connects.
-    pub fn remote(url: &str, ca: Option<&Path>) -> Result<Self, CertificateError> {
+    pub fn remote(url: &str, ca: Option<&Path>, protocol: Protocol) -> Result<Self, CertificateError> {
         let roots = match ca {
             Some(path) => trust::roots_of_file(path)?,
             None => trust::roots_of_system()?,
@@ -59,6 +75,8 @@ impl Endpoint {
         let authority = url.strip_prefix("wss://").unwrap_or(url).split(['/', '?']).next().unwrap_or_default();
         Ok(Self {
             url: url.to_owned(),
+            protocol,
+            meeting: Meeting::default(),
             page_url: format!("https://{authority}/"),
             tls: trust::client_config(roots)?,
             leaf_sha256: None,

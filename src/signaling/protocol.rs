@@ -59,8 +59,9 @@ pub enum ServerMessage {
         protocol: u32,
         /// The id that the client has on this connection.
         id: String,
-        /// What the server allows.
-        limits: WelcomeLimits,
+        /// What the server allows, if it says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limits: Option<WelcomeLimits>,
     },
     /// The client is in the room.
     Joined {
@@ -157,6 +158,13 @@ pub struct IceCandidate {
     pub username_fragment: Option<String>,
 }
 
+impl IceCandidate {
+    /// What browsers have in place of a candidate when there are no more (W3C webrtc-pc, section 4.8.1.1).
+    pub(crate) fn end() -> Self {
+        Self { sdp_mid: Some("0".into()), sdp_m_line_index: Some(0), ..Self::default() }
+    }
+}
+
 /// Why a message was not acted upon.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -214,7 +222,7 @@ impl ErrorCode {
             Self::NotJoined => "not-joined",
             Self::UnknownRecipient => "unknown-recipient",
             Self::WrongRoom => "wrong-room",
-            Self::Unknown => "unknown",
+            Self::Unknown => "an error",
         }
     }
 }

@@ -38,14 +38,25 @@ pub fn plan(offerer: Engine, answerer: Engine, media: MediaPlan) -> Plan {
         browser: Some(BrowserPlan { tabs_per_browser: 4, ..BrowserPlan::default() }),
         message_interval_us: None,
     };
-    let peer = |name: &str| PeerPlan { id: format!("{name}/0"), group: name.into(), person: None, site: None };
+    let peer = |name: &str| PeerPlan {
+        id: format!("{name}/0"),
+        group: name.into(),
+        person: None,
+        site: None,
+        direction: None,
+    };
     Plan {
         plan: Plan::VERSION,
         name: "browser-test".into(),
         scenario: "test".into(),
         digest: String::new(),
         seed: 1,
-        signaling: SignalingPlan { url: None, listen: "127.0.0.1:0".into(), ca: None },
+        signaling: SignalingPlan {
+            url: None,
+            protocol: harness::signaling::Protocol::Harness,
+            listen: "127.0.0.1:0".into(),
+            ca: None,
+        },
         ice: IcePlan::default(),
         network: None,
         media,
@@ -77,6 +88,8 @@ pub fn plan(offerer: Engine, answerer: Engine, media: MediaPlan) -> Plan {
             policy: None,
             media: None,
             cell: None,
+            feed: None,
+            mix: None,
         }],
         gates: Vec::new(),
     }

@@ -23,6 +23,30 @@ pub const NOISE_ALLOWED: [&str; 8] = [
 /// What simulated peers run on in every run of the tests, `async` or `dense`, unless a test says it itself.
 const STACK: &str = "HARNESS_TEST_STACK";
 
+/// Simulated peers on one stack call those on the other, for a second.
+pub const BOTH_STACKS: &str = r#"
+name = "stacks"
+
+[[peers]]
+name = "async"
+stack = "async"
+
+[[peers]]
+name = "dense"
+stack = "dense"
+
+[[topology.calls]]
+offerer = "async"
+answerer = "dense"
+
+[[topology.calls]]
+offerer = "dense"
+answerer = "async"
+
+[load]
+hold = "1s"
+"#;
+
 /// A directory for scenarios and records, removed at the end.
 pub struct Lab {
     pub dir: TempDir,
@@ -92,6 +116,13 @@ impl Lab {
         let mut arguments = vec!["run", text(scenario), "--out", text(&out)];
         arguments.extend(NOISE_ALLOWED);
         self.command(&arguments).spawn().expect("the binary runs")
+    }
+
+    /// The bundled server of a run that was started: its port, and the file with its CA.
+    pub fn bundled_server(&self, run: &Child) -> (u16, PathBuf) {
+        let ca = || newest_record(&self.out()).map(|record| record.join("ca.pem")).filter(|ca| ca.exists());
+        wait_until("the server's CA", || ca().is_some());
+        (listening_port(run.id()), ca().expect("it was there"))
     }
 
     /// Waits until an event of this type is on disk.
@@ -192,4 +223,29 @@ pub fn text(path: &Path) -> &str {
 /// The repository's own file.
 pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The TCP port on which a process listens.
+pub fn listening_port(pid: u32) -> u16 {
+    let mut port = None;
+    wait_until("the server to listen", || {
+        let table = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+        let own: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .map(|fds| {
+                fds.filter_map(Result::ok)
+                    .filter_map(|fd| std::fs::read_link(fd.path()).ok())
+                    .filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']').map(str::to_owned))
+                    .collect()
+            })
+            .unwrap_or_default();
+        port = table.lines().skip(1).find_map(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let listening =
+                fields.get(3) == Some(&"0A") && own.iter().any(|inode| fields.get(9) == Some(&inode.as_str()));
+            let (_, port) = fields.get(1)?.split_once(':')?;
+            listening.then(|| u16::from_str_radix(port, 16).ok())?
+        });
+        port.is_some()
+    });
+    port.expect("the port was found")
 }

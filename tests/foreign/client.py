@@ -11,6 +11,7 @@ Without arguments it takes all that from the environment, as a [[network.program
 import asyncio
 import json
 import os
+import re
 import signal
 import ssl
 import sys
@@ -22,16 +23,20 @@ from aiortc.sdp import candidate_from_sdp
 
 
 class Counter:
-    def __init__(self):
+    def __init__(self, connection):
+        self.connection = connection
         self.frames = {"audio": 0, "video": 0}
         self.size = None
         self.messages = 0
+        self.path = []
 
     async def consume(self, track):
         try:
             while True:
                 frame = await track.recv()
                 self.frames[track.kind] += 1
+                # aiortc forgets its pairs once the other end hangs up, which may come before the server says so.
+                self.path = path(self.connection) or self.path
                 if track.kind == "video":
                     self.size = [frame.width, frame.height]
         except Exception:  # the track ends when the other end hangs up
@@ -46,11 +51,11 @@ def path(connection):
 
 async def main(url, ca, room, role, servers=()):
     context = ssl.create_default_context(cafile=ca)
-    counter = Counter()
     # A harness peer carries everything over one transport (docs/signaling.md).
     connection = RTCPeerConnection(
         RTCConfiguration(iceServers=list(servers), bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
     )
+    counter = Counter(connection)
 
     @connection.on("track")
     def on_track(track):
@@ -132,7 +137,14 @@ async def main(url, ca, room, role, servers=()):
         await call
     except asyncio.CancelledError:  # the run is over
         pass
-    said = {"frames": counter.frames, "size": counter.size, "messages": counter.messages, "path": path(connection)}
+    hashes = re.findall("a=fingerprint:([^ ]+)", connection.localDescription.sdp)
+    said = {
+        "frames": counter.frames,
+        "size": counter.size,
+        "messages": counter.messages,
+        "path": counter.path,
+        "fingerprints": sorted(set(hashes)),
+    }
     print(json.dumps(said), flush=True)
     await connection.close()
 

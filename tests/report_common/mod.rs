@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use harness::gate::Gate;
 use harness::plan::*;
 use harness::record::*;
+use harness::signaling::Protocol;
 
 /// The events of a run, to be changed by a test before they are folded.
 pub(crate) struct Run {
@@ -287,6 +288,7 @@ fn plan() -> Plan {
                 group: group.into(),
                 person: None,
                 site: None,
+                direction: None,
             };
             calls.push(CallPlan {
                 room: id.clone(),
@@ -298,6 +300,8 @@ fn plan() -> Plan {
                 policy: None,
                 media: None,
                 cell: None,
+                feed: None,
+                mix: None,
                 id,
             });
         }
@@ -308,7 +312,7 @@ fn plan() -> Plan {
         scenario: "scenarios/lan.toml".into(),
         digest: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
         seed: 7,
-        signaling: SignalingPlan { url: None, listen: "127.0.0.1:0".into(), ca: None },
+        signaling: SignalingPlan { url: None, protocol: Protocol::Harness, listen: "127.0.0.1:0".into(), ca: None },
         ice: IcePlan::default(),
         network: None,
         media: MediaPlan {

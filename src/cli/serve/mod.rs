@@ -2,16 +2,20 @@
 
 mod turn;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Exit;
+use crate::people;
 use crate::signaling::{Identity, Limits, Server, ServerConfig, hex};
 
-/// Run the bundled signaling server and its page, and with --turn a STUN and TURN server
+/// Run the bundled signaling server and its page for people, and with --turn a STUN and TURN server
+///
+/// The page makes calls between any two browsers that have it open. With --listen 0.0.0.0:8443 phones in the same network
+/// can open it, too: the terminal shows the URL as a QR code, and how to trust the server (docs/people.md).
 ///
 /// Without --cert the server makes a CA and a certificate of its own, anew each time. Ends with Ctrl-C or SIGTERM.
 #[derive(clap::Args, Debug)]
@@ -66,7 +70,8 @@ pub(super) async fn run(args: Args) -> Exit {
         Ok(turn) => turn,
         Err(error) => return usage(&error),
     };
-    let pages = crate::peer::browser::pages();
+    let stun = turn.as_ref().map_or(&[][..], |turn| &turn.stun);
+    let pages = people::pages(stun).into_iter().chain(crate::peer::browser::pages()).collect();
     let config = ServerConfig { listen: args.listen, identity, pages, limits: Limits::default() };
     let server = match Server::start(config).await {
         Ok(server) => server,
@@ -93,7 +98,12 @@ fn introduction(server: &Server, args: &Args) -> String {
         (Some(sha256), None) => format!("the CA at {}ca.pem, SHA-256 {}", endpoint.page_url, hex(&sha256)),
         (None, _) => "nothing to do, the certificate comes from a CA that this machine trusts".to_owned(),
     };
-    format!("pages:     {}\nsignaling: {}\ntrust:     {trust}\n", server.urls().join("\n           "), endpoint.url,)
+    let people = people::invitation(server, std::io::stderr().is_terminal());
+    format!(
+        "pages:     {}\nsignaling: {}\ntrust:     {trust}\n{people}",
+        server.urls().join("\n           "),
+        endpoint.url,
+    )
 }
 
 /// A server must not end because nobody reads its standard error any more, so this is no `eprint!`.

@@ -48,6 +48,8 @@ pub(super) struct Args {
 pub(super) struct Turn {
     pub(super) server: RunningServer,
     pub(super) introduction: String,
+    /// Its STUN URLs, which need no login.
+    pub(super) stun: Vec<String>,
 }
 
 impl Args {
@@ -87,16 +89,14 @@ impl Args {
             ..Settings::new(listen.ip(), config)
         };
         let server = start(settings).map_err(|error| format!("--turn: {error}"))?;
-        let introduction = self.introduction(&server, &login, ca);
-        Ok(Some(Turn { server, introduction }))
+        let addresses = server.addresses();
+        let stun: Vec<String> = addresses.udp.iter().map(|at| url(Scheme::Stun, Transport::Udp, at)).collect();
+        let introduction = self.introduction(&server, &stun, &login, ca);
+        Ok(Some(Turn { server, introduction, stun }))
     }
 
-    fn introduction(&self, server: &RunningServer, login: &Login, ca: Option<&str>) -> String {
+    fn introduction(&self, server: &RunningServer, stun: &[String], login: &Login, ca: Option<&str>) -> String {
         let addresses = server.addresses();
-        let url = |scheme, transport, address: &SocketAddr| {
-            IceUrl { scheme, transport, host: address.ip().to_string(), port: address.port() }.to_string()
-        };
-        let stun: Vec<String> = addresses.udp.iter().map(|at| url(Scheme::Stun, Transport::Udp, at)).collect();
         let udp = addresses.udp.iter().map(|at| url(Scheme::Turn, Transport::Udp, at));
         let tcp = addresses.tcp.iter().map(|at| url(Scheme::Turn, Transport::Tcp, at));
         let tls = addresses.tls.iter().map(|at| url(Scheme::Turn, Transport::Tls, at));
@@ -128,6 +128,10 @@ impl Args {
         }
         text
     }
+}
+
+fn url(scheme: Scheme, transport: Transport, address: &SocketAddr) -> String {
+    IceUrl { scheme, transport, host: address.ip().to_string(), port: address.port() }.to_string()
 }
 
 /// Who gets in, and what to say of it.

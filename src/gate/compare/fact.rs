@@ -1,4 +1,4 @@
-//! What does not depend on time: who failed and where, which paths and codecs were taken, how many samples there are.
+//! What does not depend on time: who failed and where, which candidates were found, which paths and codecs were taken.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,10 +6,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Side;
-use crate::record::{MediaKind, Path, Record};
+use crate::record::{MediaKind, Metric, Path, Record, Selection};
 
 /// Facts that begin with this are the worse, the more often they occur.
 const BAD: &[&str] = &["calls failed", "calls dropped", "failed in ", "streams not verified", "path through a relay"];
+
+/// The metrics that each peer with a candidate of a type has once, and the type (RFC 8445, section 5.1.1).
+const CANDIDATES: [(Metric, &str); 3] =
+    [(Metric::FirstHostMs, "host"), (Metric::FirstSrflxMs, "server-reflexive"), (Metric::FirstRelayMs, "relayed")];
 
 /// A fact that is not as it was.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -34,6 +38,12 @@ pub(super) fn facts(record: &Record) -> BTreeMap<String, u64> {
         ("calls failed".to_owned(), counts.failed),
         ("calls dropped".to_owned(), counts.dropped),
     ]);
+    for (metric, kind) in CANDIDATES {
+        let peers = record.distribution(metric, Selection::ALL).count();
+        if peers > 0 {
+            facts.insert(format!("peers with a {kind} candidate"), peers);
+        }
+    }
     let mut count = |name: String| *facts.entry(name).or_default() += 1;
     for failure in record.failures() {
         count(format!("failed in {}", failure.what.phase.name()));
@@ -81,7 +91,11 @@ fn change(name: &str, base: (u64, u64), new: (u64, u64)) -> Option<FactChange> {
         (false, "calls connected" | "path direct over udp") => fewer,
         (false, _) => true,
     };
-    let show = |(low, high): (u64, u64)| if low == high { low.to_string() } else { format!("{low} to {high}") };
-    let sentence = format!("{name}: {} times in a run, before {}", show(new), show(base));
+    let sentence = format!("{name}: {} times in a run, before {}", range(new), range(base));
     Some(FactChange { name: name.to_owned(), base, new, is_worse, sentence })
+}
+
+/// The fewest and the most, for people.
+pub(crate) fn range((low, high): (u64, u64)) -> String {
+    if low == high { low.to_string() } else { format!("{low} to {high}") }
 }

@@ -2,7 +2,7 @@
 //!
 //! A metric has regressed only if three things hold: the whole confidence interval of its shift is worse than the
 //! tolerance, the shift is greater than a floor below which nobody cares, and chance is ruled out, corrected for how many
-//! metrics were looked at. What does not depend on time (who connected, by which path, with which codec) is compared
+//! metrics were looked at. What does not depend on time (who connected, which candidates, path and codec) is compared
 //! exactly, from a single run on.
 
 mod decide;
@@ -20,6 +20,7 @@ use crate::record::Metric;
 
 pub use decide::{Change, MetricChange};
 pub use fact::FactChange;
+pub(crate) use fact::range;
 pub use shift::{Shift, shift};
 pub use side::{MetricSummary, RunSummary, Side, SummaryError};
 

@@ -66,9 +66,6 @@ pub struct RunSummary {
 pub struct MetricSummary {
     /// How many samples there are.
     pub count: u64,
-    /// How many the plan lets expect; absent where it does not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expected: Option<u64>,
     /// The mean, in the metric's unit.
     pub mean: f64,
     /// The median, in the metric's unit.
@@ -145,8 +142,7 @@ impl RunSummary {
     fn of(run: &RunStarted, record: &Record) -> Self {
         let metrics = record.metrics().filter_map(|metric| {
             let values = record.distribution(metric, Selection::ALL);
-            let expected = record.expected_count(metric, Selection::ALL);
-            Some((metric, MetricSummary::of(&values, expected)?))
+            Some((metric, MetricSummary::of(&values)?))
         });
         Self {
             started_at: run.started_at.clone(),
@@ -159,10 +155,9 @@ impl RunSummary {
 }
 
 impl MetricSummary {
-    fn of(values: &Distribution, expected: Option<u64>) -> Option<Self> {
+    fn of(values: &Distribution) -> Option<Self> {
         Some(Self {
             count: values.count(),
-            expected,
             mean: values.mean()?,
             p50: values.quantile(0.5)?,
             p95: values.quantile(0.95)?,

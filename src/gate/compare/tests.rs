@@ -10,8 +10,7 @@ fn side(name: &str, runs: usize, levels: &[(Metric, f64)], spread: f64, random: 
     let mut run = || {
         let metrics = levels.iter().map(|(metric, level)| {
             let p50 = level * (1.0 + spread * (random.random::<f64>() + random.random::<f64>() - 1.0));
-            let summary =
-                MetricSummary { count: 20, expected: None, mean: p50, p50, p95: p50 * 1.5, histogram: String::new() };
+            let summary = MetricSummary { count: 20, mean: p50, p50, p95: p50 * 1.5, histogram: String::new() };
             (*metric, summary)
         });
         RunSummary {

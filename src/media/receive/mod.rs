@@ -5,6 +5,7 @@
 
 mod assemble;
 mod audio;
+mod mix;
 mod playout;
 mod reorder;
 mod sequence;
@@ -15,6 +16,7 @@ use rtc::shared::marshal::MarshalSize;
 use super::Packet;
 
 pub use audio::{AudioReceiver, AudioReport};
+pub use mix::{MixListener, MixReport};
 pub(super) use sequence::Window;
 pub use sequence::{Arrival, Reception};
 pub use video::{VideoReceiver, VideoReport};

@@ -1,7 +1,6 @@
 //! What is asked of a browser when its session begins: flags, preferences, and whom to trust.
 
 use std::io::{Cursor, Write};
-use std::net::UdpSocket;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -14,7 +13,7 @@ use zip::write::SimpleFileOptions;
 use super::session::{PAGE_DEADLINE, SCRIPT_DEADLINE};
 use crate::peer::network::PeerNetwork;
 use crate::plan::Engine;
-use crate::signaling::Pin;
+use crate::signaling::{Pin, outward_address};
 
 /// The capabilities of a new session (W3C WebDriver, section 7), with `binary` in place of the driver's own choice.
 ///
@@ -49,10 +48,7 @@ pub(super) fn capabilities(
 
 /// Whether there is a route beyond this machine. Nothing is sent.
 pub(crate) fn has_route() -> bool {
-    // Addresses for documentation (RFC 5737, RFC 3849): only a default route leads there.
-    [("0.0.0.0:0", "192.0.2.255:9"), ("[::]:0", "[2001:db8::9]:9")]
-        .iter()
-        .any(|(local, remote)| UdpSocket::bind(local).and_then(|socket| socket.connect(remote)).is_ok())
+    outward_address().is_some()
 }
 
 /// Whether loopback is the machine's only network: Chromium then takes no address at all unless told otherwise, a routed

@@ -20,6 +20,7 @@ use webrtc::peer_connection::{
 
 use super::connection::{Connection, DATA_SEND_BUFFER, Setup, Statistics};
 use super::events::Events;
+use super::fingerprints::for_the_stack;
 use super::first_media::FirstMedia;
 use super::interceptor::Watched;
 use super::media::Media;
@@ -105,7 +106,7 @@ impl Connection for AsyncConnection {
     }
 
     async fn set_remote_description(&self, description: RTCSessionDescription) -> Result<()> {
-        self.connection.set_remote_description(description).await
+        self.connection.set_remote_description(for_the_stack(description)?).await
     }
 
     async fn add_ice_candidate(&self, candidate: RTCIceCandidateInit) -> Result<()> {

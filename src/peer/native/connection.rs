@@ -129,6 +129,8 @@ impl Setup {
             // The stack initiates the SCTP association as DTLS client only, and ignores the `setup` of the offer; the
             // offerer is made the client in every call (see `offer_to_be_dtls_client`).
             .with_answering_dtls_role(RTCDtlsRole::Server)
+            // The stack knows one fingerprint of one hash function; `Fingerprints` compares all of them.
+            .with_disable_certificate_fingerprint_verification(true)
             // With mDNS each peer opens a multicast socket, and fails where there is no route for it.
             .with_multicast_dns_mode(MulticastDnsMode::Disabled)
             .with_include_loopback_candidate(addresses.iter().any(|address| address.ip().is_loopback()));
@@ -154,6 +156,14 @@ impl Setup {
 /// and leaves the association to the ICE-controlling end, as aiortc does, would wait for ever.
 pub(super) fn offer_to_be_dtls_client(sdp: &str) -> String {
     if sdp.contains("\r\nm=application ") { sdp.replace("a=setup:actpass", "a=setup:active") } else { sdp.to_owned() }
+}
+
+/// The answer to an offer to be DTLS client, as it is applied.
+///
+/// An answer that claims the client's role as well is none (RFC 8842, section 5.3). Pion writes one, and waits for the
+/// client nevertheless, as it follows the offer. So an own role that was offered stays.
+pub(super) fn answer_to_dtls_client(sdp: &str) -> String {
+    sdp.replace("a=setup:active", "a=setup:passive")
 }
 
 /// The codec as it is offered.

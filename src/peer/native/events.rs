@@ -1,5 +1,7 @@
 //! From a stack's events to marks, and to messages for the peer's own tasks.
 
+use std::time::Instant;
+
 use rtc::peer_connection::event::RTCPeerConnectionIceEvent;
 use rtc::peer_connection::state::{
     RTCIceConnectionState, RTCIceGatheringState, RTCPeerConnectionState, RTCSignalingState,
@@ -17,7 +19,9 @@ pub(super) enum StackEvent {
     Candidate(Option<IceCandidate>),
     /// A candidate pair works.
     IceConnected,
-    /// `connectionState` changed.
+    /// ICE and the DTLS handshake are complete, since then.
+    Connected(Instant),
+    /// `connectionState` changed to another state.
     State(RTCPeerConnectionState),
 }
 
@@ -84,13 +88,10 @@ impl Events {
 
     pub(super) fn connection(&self, state: RTCPeerConnectionState) {
         self.recorder.trace("onconnectionstatechange", || json!(state.to_string()));
-        if state == RTCPeerConnectionState::Connected {
-            // The stack has no event of its own for DTLS; it is connected when both transports are (W3C webrtc, 4.3.3),
-            // and DTLS is the later of them.
-            self.recorder.mark(Mark::DtlsConnected);
-            self.recorder.mark(Mark::Connected);
-        }
-        self.pass_on(StackEvent::State(state));
+        self.pass_on(match state {
+            RTCPeerConnectionState::Connected => StackEvent::Connected(Instant::now()),
+            state => StackEvent::State(state),
+        });
     }
 
     fn pass_on(&self, event: StackEvent) {

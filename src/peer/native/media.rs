@@ -13,10 +13,12 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{opus, video_codec};
 use super::data::{DataTraffic, UnderWay};
 use super::key_frame::KeyFrameRequests;
+use super::mix::Mix;
 use super::source::{SentCounters, Source};
 use super::state::Tracker;
 use crate::media::fixture::{AudioFixture, FixtureError, VideoFixture};
 use crate::media::receive::{Arrival, AudioReceiver, Incoming, Reception, VideoReceiver};
+use crate::media::tone;
 use crate::peer::{PeerContext, Sent, Snapshot};
 use crate::plan::{Engine, MediaDirection, MediaPlan, Role, VideoCodec, VideoPlan};
 use crate::record::{Lateness, Mark, MediaKind, MediaReport, Metric};
@@ -53,6 +55,8 @@ pub(super) struct Media {
 struct Expected {
     video: Option<Arc<VideoFixture>>,
     audio: Option<Arc<AudioFixture>>,
+    /// What a server that mixes makes of what many send.
+    mix: Option<Mix>,
 }
 
 /// A track as it is planned.
@@ -163,6 +167,9 @@ impl Media {
             return Some(arrival);
         }
         let arrival = lock(&self.received.audio).as_mut().map(|receiver| receiver.take(packet, now));
+        if let (Some(mix), Some(Arrival::New(_) | Arrival::Restarted(_))) = (&self.expected.mix, &arrival) {
+            mix.take(packet.payload);
+        }
         if !self.received.audio_arrived.swap(true, Ordering::Relaxed) {
             self.tracker.arrived(|arrived| arrived.audio = true);
         }
@@ -340,6 +347,7 @@ impl Media {
             return report;
         };
         let seen = receiver.report();
+        let sent = sent.filter(|_| self.expected.mix.is_none());
         let of = sent.and_then(|sent| sent.audio_packets).unwrap_or(seen.frames).max(seen.frames);
         let gap = seen.longest_gap.map(|gap| gap.as_secs_f64() * 1e3);
         if let Some(gap) = gap {
@@ -354,6 +362,11 @@ impl Media {
             seen.misplaced,
             gap.unwrap_or_default(),
         );
+        if let Some(mix) = &self.expected.mix {
+            let (fits, told) = mix.verdict();
+            report.verified &= fits;
+            report.detail = format!("{told}; {}", report.detail);
+        }
         report.packets = seen.packets;
         report.packets_lost = Some(seen.lost);
         report.frames = seen.frames;
@@ -398,7 +411,7 @@ fn tracks(context: &PeerContext) -> Result<Vec<TrackPlan>, String> {
         add(RtpCodecKind::Video, video_codec(video.codec), video.codec.mime_type(), source);
     }
     if media.audio {
-        let fixture = sends.then(|| AudioFixture::load(None)).transpose().map_err(|error| error.to_string())?;
+        let fixture = sends.then(|| audio_of(context)).transpose()?;
         add(RtpCodecKind::Audio, opus(), "audio/opus", fixture.map(Source::Audio));
     }
     Ok(tracks)
@@ -407,12 +420,23 @@ fn tracks(context: &PeerContext) -> Result<Vec<TrackPlan>, String> {
 /// What the plan has the other end send to a peer.
 fn expected(context: &PeerContext) -> Result<Expected, String> {
     let media = context.plan.media_of(&context.call);
-    if !context.group.direction.receives() || !other_is_native(context) {
+    if let Some(mix) = context.call.mix.as_ref().filter(|_| context.group.direction.receives()) {
+        return Ok(Expected { mix: Some(Mix::new(mix)?), ..Expected::default() });
+    }
+    if !context.group.direction.receives() || context.source().is_none_or(|group| group.engine != Engine::Native) {
         return Ok(Expected::default());
     }
     let video = media.video.as_ref().map(load_video).transpose().map_err(|error| error.to_string())?;
     let audio = media.audio.then(|| AudioFixture::load(None)).transpose().map_err(|error| error.to_string())?;
-    Ok(Expected { video, audio })
+    Ok(Expected { video, audio, mix: None })
+}
+
+/// What a peer says: where a server mixes, a tone of its own.
+fn audio_of(context: &PeerContext) -> Result<Arc<AudioFixture>, String> {
+    match &context.call.mix {
+        Some(mix) if let Some(hertz) = mix.own_hz => tone::audio(hertz, mix.speakers()),
+        _ => AudioFixture::load(None).map_err(|error| error.to_string()),
+    }
 }
 
 fn load_video(video: &VideoPlan) -> Result<Arc<VideoFixture>, FixtureError> {

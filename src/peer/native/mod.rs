@@ -2,7 +2,7 @@
 //! behind our own [`Runtime`](webrtc::runtime::Runtime), `dense` drives the core from our own loop. Everything that is
 //! not moving packets is the same for both.
 //!
-//! Each work-around of the core stands in `connection`, `handshake` and `strangers`, each of `webrtc` in `runtime`.
+//! Each work-around of the core stands in `connection`, `fingerprints`, `handshake` and `strangers`, each of `webrtc` in `runtime`.
 
 mod async_stack;
 mod channels;
@@ -11,11 +11,13 @@ mod data;
 pub mod dense;
 mod divert;
 mod events;
+mod fingerprints;
 mod first_media;
 mod handshake;
 mod interceptor;
 mod key_frame;
 mod media;
+mod mix;
 mod modelled;
 mod negotiate;
 mod observe;
@@ -57,7 +59,7 @@ use self::strangers::Strangers;
 use self::traced::Traced;
 use self::wire::Wire;
 use super::network::PeerNetwork;
-use super::{Joined, Peer, PeerContext, Sent, Snapshot};
+use super::{Joined, Peer, PeerContext, Sent, Snapshot, with_unexpected};
 use crate::plan::{NativeStack, Role};
 use crate::record::{Failure, Lateness, Mark, Metric, Phase};
 use crate::signaling::client::Sender;
@@ -173,10 +175,12 @@ impl NativePeer {
 impl Peer for NativePeer {
     async fn join(&mut self) -> Result<(), Failure> {
         self.tracker.enter(Phase::Signaling, "the signaling server to accept the connection");
-        let connected = || self.tracker.enter(Phase::Signaling, "the signaling server to let the peer into its room");
-        let joined = self.context.join(connected).await?;
-        self.sender = Some(joined.sender.clone());
-        self.joined = Some(joined);
+        let (tracker, own) = (&self.tracker, &mut self.sender);
+        let connected = |sender: &Sender| {
+            *own = Some(sender.clone());
+            tracker.enter(Phase::Signaling, "the signaling server to let the peer into its room");
+        };
+        self.joined = Some(self.context.join(connected).await?);
         Ok(())
     }
 
@@ -285,7 +289,7 @@ impl Peer for NativePeer {
         match missing {
             Some(missing) if progress.phase == Phase::Media => (Phase::Media, missing.to_owned()),
             _ if progress.phase == Phase::Ice => (Phase::Ice, with_faults(progress.waiting_for, &self.relays)),
-            _ => (progress.phase, progress.waiting_for.to_owned()),
+            _ => with_unexpected((progress.phase, progress.waiting_for.to_owned()), self.sender.as_ref()),
         }
     }
 }
@@ -307,11 +311,7 @@ fn with_faults(text: &str, relays: &Relays) -> String {
 /// What the call carries to this peer.
 fn expected(context: &PeerContext) -> Expected {
     let media = context.plan.media_of(&context.call);
-    let other = match context.role {
-        Role::Offerer => &context.call.answerer,
-        Role::Answerer => &context.call.offerer,
-    };
-    let other_sends = context.plan.group(&other.group).is_none_or(|group| group.direction.sends());
+    let other_sends = context.source().is_none_or(|group| group.direction.sends());
     let receives = context.group.direction.receives() && other_sends;
     let bulk = media.data.as_ref().is_some_and(|data| data.bulk.is_some());
     Expected {

@@ -10,14 +10,16 @@
 //! Candidates of the other end that come before its description wait for it (RFC 8838, section 12).
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::peer_connection::state::RTCPeerConnectionState;
 use rtc::peer_connection::transport::RTCIceCandidateInit;
 use tokio::sync::mpsc;
 
-use super::connection::{Connection, offer_to_be_dtls_client};
+use super::connection::{Connection, answer_to_dtls_client, offer_to_be_dtls_client};
 use super::events::StackEvent;
+use super::fingerprints::Fingerprints;
 use super::media::Media;
 use super::relays::Relays;
 use super::state::Tracker;
@@ -43,6 +45,10 @@ pub(super) struct Negotiation {
     /// Candidates of the other end that wait for its description.
     early: Vec<RTCIceCandidateInit>,
     remote_described: bool,
+    /// The own offer leaves no other role.
+    is_dtls_client: bool,
+    /// Of the other end's description.
+    fingerprints: Fingerprints,
 }
 
 impl Negotiation {
@@ -56,7 +62,20 @@ impl Negotiation {
         strangers: Arc<Strangers>,
     ) -> Self {
         let (other, early, remote_described) = (None, Vec::new(), false);
-        Self { role, connection, sender, tracker, media, relays, strangers, other, early, remote_described }
+        Self {
+            role,
+            connection,
+            sender,
+            tracker,
+            media,
+            relays,
+            strangers,
+            other,
+            early,
+            remote_described,
+            is_dtls_client: false,
+            fingerprints: Fingerprints::default(),
+        }
     }
 
     /// Negotiates, then watches over the call, until the task is aborted or the call has failed.
@@ -110,6 +129,7 @@ impl Negotiation {
             }
             ServerMessage::Answer { from, sdp } if self.role == Role::Offerer && self.other.as_ref() == Some(&from) => {
                 self.tracker.recorder().mark(Mark::AnswerReceived);
+                let sdp = if self.is_dtls_client { answer_to_dtls_client(&sdp) } else { sdp };
                 let description = RTCSessionDescription::answer(sdp).map_err(|error| invalid("answer", &error))?;
                 self.set_remote(description, "answer").await?;
                 self.tracker.enter(Phase::Ice, "a working candidate pair");
@@ -141,10 +161,7 @@ impl Negotiation {
                 self.tracker.enter(Phase::Dtls, "the DTLS handshake");
                 Ok(())
             }
-            StackEvent::State(RTCPeerConnectionState::Connected) => {
-                self.tracker.connected();
-                self.connection.start_media().await
-            }
+            StackEvent::Connected(at) => self.connected(at).await,
             StackEvent::State(RTCPeerConnectionState::Failed) => Err(self.why_failed()),
             StackEvent::State(RTCPeerConnectionState::Disconnected) if !self.media.is_ending() => {
                 Err("the connection was lost: the other end answers no connectivity checks any more".into())
@@ -153,12 +170,29 @@ impl Negotiation {
         }
     }
 
+    /// The handshake is complete: the call is connected if the certificate is that of the other end.
+    async fn connected(&self, at: Instant) -> Result<(), String> {
+        let statistics = self.connection.stats().await.map_err(|error| format!("the statistics: {error}"))?;
+        if let Err(reason) = self.fingerprints.check(&statistics.report) {
+            // Channels may be open already.
+            self.tracker.fail_in(Phase::Dtls, reason.clone());
+            return Err(reason);
+        }
+        // The stack has no event of its own for DTLS; it is connected when both transports are (W3C webrtc, 4.3.3), and
+        // DTLS is the later of them.
+        self.tracker.recorder().mark_at(at, Mark::DtlsConnected);
+        self.tracker.recorder().mark_at(at, Mark::Connected);
+        self.tracker.connected();
+        self.connection.start_media().await
+    }
+
     async fn offer(&mut self, to: String) -> Result<(), String> {
         let recorder = self.tracker.recorder().clone();
         recorder.mark(Mark::CreateOffer);
         let offer = self.connection.create_offer().await.map_err(|error| format!("createOffer: {error}"))?;
         recorder.mark(Mark::OfferCreated);
         let sdp = offer_to_be_dtls_client(&offer.sdp);
+        self.is_dtls_client = sdp != offer.sdp;
         recorder.mark(Mark::SetLocalOffer);
         self.connection
             .set_local_description(offer)
@@ -196,6 +230,7 @@ impl Negotiation {
         let sdp = description.sdp.clone();
         self.connection.set_remote_description(description).await.map_err(|error| invalid(what, &error))?;
         self.strangers.introduce_all(&sdp);
+        self.fingerprints = Fingerprints::of(&sdp);
         self.remote_described = true;
         for candidate in std::mem::take(&mut self.early) {
             self.apply(candidate).await;

@@ -16,7 +16,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::peer_connection::{
-    PeerConnection, PeerConnectionEventHandler, RTCStatsReport, RTCStatsReportEntry, StatsSelector,
+    PeerConnection, PeerConnectionEventHandler, RTCSessionDescription, RTCStatsReport, RTCStatsReportEntry,
+    StatsSelector,
 };
 
 use super::async_stack::connect;
@@ -235,6 +236,22 @@ async fn relays_still_have_one_priority_whatever_their_transport() {
     );
     a.close().await.unwrap();
     drop(server.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fingerprints_that_differ_between_sections_are_still_taken_for_a_contradiction() {
+    let (a, _a_events) = peer(PeerHost::Machine, &IceServers::default(), true).await;
+    let (b, _b_events) = peer(PeerHost::Machine, &IceServers::default(), true).await;
+    let _channel = a.create_data_channel("test", None).await.unwrap();
+    let offer = a.create_offer(None).await.unwrap().sdp;
+    let line = offer.lines().find(|line| line.starts_with("a=fingerprint:sha-256 ")).expect("a fingerprint");
+    let twofold = format!("{offer}{}\r\n", line.replace("sha-256 ", "sha-512 AB:"));
+    assert!(
+        b.set_remote_description(RTCSessionDescription::offer(twofold).unwrap()).await.is_err(),
+        "several fingerprints are taken: if the stack compares all of them, remove `fingerprints.rs`"
+    );
+    a.close().await.unwrap();
+    b.close().await.unwrap();
 }
 
 #[test]

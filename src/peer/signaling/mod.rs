@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::conversation::{Conversation, Counters};
-use super::{Joined, Peer, PeerContext, Sent, Snapshot};
+use super::{Joined, Peer, PeerContext, Sent, Snapshot, with_unexpected};
 use crate::record::{Failure, Lateness, Metric, Phase};
 use crate::signaling::client::Sender;
 
@@ -98,10 +98,12 @@ impl SignalingPeer {
 impl Peer for SignalingPeer {
     async fn join(&mut self) -> Result<(), Failure> {
         let waiting_for = "the signaling server to let the peer into its room";
-        let joined = self.context.join(|| self.progress.send_modify(|progress| progress.waiting_for = waiting_for));
-        let joined = joined.await?;
-        self.sender = Some(joined.sender.clone());
-        self.joined = Some(joined);
+        let (progress, own) = (&self.progress, &mut self.sender);
+        let connected = |sender: &Sender| {
+            *own = Some(sender.clone());
+            progress.send_modify(|progress| progress.waiting_for = waiting_for);
+        };
+        self.joined = Some(self.context.join(connected).await?);
         Ok(())
     }
 
@@ -179,7 +181,7 @@ impl Peer for SignalingPeer {
 
     fn waiting_for(&self) -> (Phase, String) {
         let progress = self.progress.borrow();
-        (progress.phase, progress.waiting_for.to_owned())
+        with_unexpected((progress.phase, progress.waiting_for.to_owned()), self.sender.as_ref())
     }
 }
 

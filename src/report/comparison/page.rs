@@ -13,7 +13,7 @@ use super::sides::{EnvironmentRow, SideView, environment, side_view};
 use super::spread::{Card, cards};
 use super::{signed, tally};
 use crate::gate::Verdict;
-use crate::gate::compare::{Change, Comparison, MetricChange, Policy, Side};
+use crate::gate::compare::{Change, Comparison, MetricChange, Policy, Side, range};
 
 /// Reasons that are told at once; the others unfold.
 const TOLD: usize = 8;
@@ -190,19 +190,18 @@ struct FactRow<'a> {
 }
 
 fn facts<'a>(comparison: &'a Comparison, base: &'a Side, new: &'a Side) -> Facts<'a> {
-    let show = |(low, high): (u64, u64)| if low == high { low.to_string() } else { format!("{low} to {high}") };
     let changed = comparison.facts.iter().map(|it| FactRow {
         name: &it.name,
-        base: show(it.base),
-        new: show(it.new),
+        base: range(it.base),
+        new: range(it.new),
         is_worse: it.is_worse,
     });
     let names: BTreeSet<&String> = base.runs.iter().chain(&new.runs).flat_map(|run| run.facts.keys()).collect();
     let same =
         names.into_iter().filter(|name| comparison.facts.iter().all(|it| it.name != **name)).map(|name| FactRow {
             name,
-            base: base.fact(name).map_or_else(String::new, show),
-            new: new.fact(name).map_or_else(String::new, show),
+            base: base.fact(name).map_or_else(String::new, range),
+            new: new.fact(name).map_or_else(String::new, range),
             is_worse: false,
         });
     Facts { changed: changed.collect(), same: same.collect() }

@@ -105,6 +105,18 @@ pub enum ClientError {
         /// Its text.
         message: String,
     },
+    /// The server refused something in its own words.
+    #[error("the signaling server refuses: {message}")]
+    Refusal {
+        /// What it says.
+        message: String,
+    },
+    /// The server has not said anything for longer than its protocol allows.
+    #[error("the signaling server has been silent for {after:?}")]
+    Silent {
+        /// How long it may be silent.
+        after: std::time::Duration,
+    },
     /// The connection broke.
     #[error("the signaling connection broke: {0}")]
     Io(io::Error),
@@ -186,7 +198,7 @@ impl ClientError {
 }
 
 /// The beginning of a text, for quoting it in an error.
-pub(super) fn excerpt(text: &str) -> String {
+pub(in crate::signaling) fn excerpt(text: &str) -> String {
     const CHARACTERS: usize = 160;
     match text.char_indices().nth(CHARACTERS) {
         Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
@@ -196,7 +208,8 @@ pub(super) fn excerpt(text: &str) -> String {
 
 fn close_text(code: Option<u16>, reason: &str) -> String {
     match (code, reason) {
-        (None, _) => " without saying why".into(),
+        (None, "") => " without saying why".into(),
+        (None, reason) => format!(": {reason}"),
         (Some(code), "") => format!(" with code {code}"),
         (Some(code), reason) => format!(" with code {code}: {reason}"),
     }
@@ -217,5 +230,7 @@ mod tests {
     fn a_close_is_told_with_code_and_reason() {
         let error = ClientError::Closed { code: Some(1008), reason: "too many messages".into() };
         assert_eq!(error.to_string(), "the signaling server closed the connection with code 1008: too many messages");
+        let error = ClientError::Closed { code: None, reason: "good-bye".into() };
+        assert_eq!(error.to_string(), "the signaling server closed the connection: good-bye");
     }
 }

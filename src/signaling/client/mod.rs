@@ -1,33 +1,37 @@
-//! The client that native peers use.
+//! The client that native peers use, whatever the server speaks.
 
 mod error;
+mod http;
 mod shared;
+mod target;
 
 use std::collections::VecDeque;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::time::sleep_until;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::http::Uri;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
+use tokio_tungstenite::tungstenite::http::{self as messages, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 pub use error::ClientError;
+pub(super) use error::excerpt;
 pub use shared::{Directory, Member, Seat};
 
+use self::target::Target;
 use super::Endpoint;
-use super::protocol::{ClientMessage, PROTOCOL, ServerMessage, WelcomeLimits};
-use error::excerpt;
+use super::dialect::{Attendance, Dialect, Meeting, Opening, Place, Request, Response};
+use super::protocol::{ClientMessage, ServerMessage};
 
 /// Descriptions with many codecs and candidates take some 10 kB; more than this is no signaling.
 const MESSAGE_LIMIT: usize = 1 << 20;
@@ -44,11 +48,14 @@ type Socket = WebSocketStream<TlsStream<TcpStream>>;
 #[derive(Debug)]
 pub struct Client {
     id: String,
-    limits: WelcomeLimits,
     sender: Sender,
     receiver: Receiver,
     /// If the connection is that of a person with several calls, the place of this one.
     seat: Option<Seat>,
+    /// Where peers of the run find each other if the server does not tell.
+    meeting: Meeting,
+    /// The peer whose media it wants, from a server that passes media on.
+    feed: Option<String>,
     pings: u64,
 }
 
@@ -59,7 +66,22 @@ impl Client {
     ///
     /// Each way in which this can fail has its own [`ClientError`].
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, ClientError> {
-        let target = Target::parse(&endpoint.url)?;
+        Self::connect_for(endpoint, Place::default()).await
+    }
+
+    /// As [`connect`](Self::connect), for servers that want to know beforehand where the client is going to be. Its room still
+    /// has to be joined.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`connect`](Self::connect).
+    pub async fn connect_for(endpoint: &Endpoint, place: Place<'_>) -> Result<Self, ClientError> {
+        let Opening { url, subprotocol, dialect } = endpoint.protocol.connect(&endpoint.url, place)?;
+        if endpoint.protocol.is_http() {
+            let (requests, answers) = http::start(endpoint.tls.clone());
+            return Self::greeted(endpoint, place, dialect, Sink::Http(requests), Source::Http(answers)).await;
+        }
+        let target = Target::parse(&url)?;
         let tcp = target.connect().await?;
         let tls = TlsConnector::from(endpoint.tls.clone())
             .connect(target.name.clone(), tcp)
@@ -70,21 +92,37 @@ impl Client {
             .write_buffer_size(WRITE_BUFFER)
             .max_message_size(Some(MESSAGE_LIMIT))
             .max_frame_size(Some(MESSAGE_LIMIT));
-        let upgrade = tokio_tungstenite::client_async_with_config(endpoint.url.as_str(), tls, Some(config));
-        let (socket, _) = upgrade.await.map_err(|error| ClientError::from_upgrade(&endpoint.url, error))?;
+        let upgrade = tokio_tungstenite::client_async_with_config(request(&url, subprotocol)?, tls, Some(config));
+        let (socket, _) = upgrade.await.map_err(|error| ClientError::from_upgrade(&url, error))?;
 
         let (sink, stream) = socket.split();
-        let sender = Sender { sink: Arc::new(Mutex::new(sink)), is_shared: false };
-        let mut receiver = Receiver::new(Link::Own(stream));
-        match receiver.next().await? {
-            ServerMessage::Welcome { protocol: PROTOCOL, id, limits } => {
-                Ok(Self { id, limits, sender, receiver, seat: None, pings: 0 })
+        let (sink, source) = (Sink::Socket(Mutex::new(sink)), Source::Socket(stream));
+        Self::greeted(endpoint, place, dialect, sink, source).await
+    }
+
+    /// Returns once the server's greeting has come.
+    async fn greeted(
+        endpoint: &Endpoint,
+        place: Place<'_>,
+        dialect: Box<dyn Dialect>,
+        sink: Sink,
+        source: Source,
+    ) -> Result<Self, ClientError> {
+        let line = Arc::new(Line { sink, dialect: std::sync::Mutex::new(dialect), wake: Notify::new() });
+        let meeting = endpoint.meeting.clone();
+        let publisher = place.peer.map(|peer| (peer.to_owned(), meeting.clone()));
+        let mut receiver = Receiver::new(Link::Own { source, line: Arc::clone(&line), attendance: None, publisher });
+        // Some servers are spoken to first.
+        line.flush().await?;
+        let id = match receiver.next().await? {
+            ServerMessage::Welcome { id, .. } => id,
+            other => {
+                let detail = "the greeting must come first".to_owned();
+                return Err(ClientError::Protocol { detail, quote: excerpt(&format!("{other:?}")) });
             }
-            other => Err(ClientError::Protocol {
-                detail: format!("the first message must be a welcome of protocol {PROTOCOL}"),
-                quote: excerpt(&format!("{other:?}")),
-            }),
-        }
+        };
+        let sender = Sender { line, is_shared: false };
+        Ok(Self { id, sender, receiver, seat: None, meeting, feed: place.feed.map(str::to_owned), pings: 0 })
     }
 
     /// The id that this client has for others, for the life of the connection.
@@ -92,9 +130,9 @@ impl Client {
         &self.id
     }
 
-    /// What the server allows.
-    pub fn limits(&self) -> WelcomeLimits {
-        self.limits
+    /// The sending direction.
+    pub fn sender(&self) -> &Sender {
+        &self.sender
     }
 
     /// Enters a room and returns the ids of the clients that were there already. On a connection that calls of one person
@@ -107,6 +145,10 @@ impl Client {
         if let Some(seat) = &self.seat {
             return seat.join().await;
         }
+        if let Some(feed) = &self.feed {
+            let feed = self.meeting.feed(feed).await;
+            self.sender.line.dialect().follow(feed);
+        }
         self.sender.send(&ClientMessage::Join { room: room.to_owned() }).await?;
         let reply = self.receiver.find(|message| match message {
             ServerMessage::Joined { peers, .. } => Ok(Ok(peers)),
@@ -117,7 +159,15 @@ impl Client {
             }
             other => Err(other),
         });
-        reply.await?
+        let present = reply.await??;
+        match &mut self.receiver.link {
+            Link::Own { line, attendance, .. } if !line.dialect().tells_who_is_there() => {
+                let (own, present) = self.meeting.enter(room, &self.id);
+                *attendance = Some(own);
+                Ok(present)
+            }
+            _ => Ok(present),
+        }
     }
 
     /// Measures the round trip to the server and back. Messages that arrive meanwhile stay for [`Receiver::next`].
@@ -149,10 +199,85 @@ impl Client {
     }
 }
 
+/// Where what is said goes.
+#[derive(Debug)]
+enum Sink {
+    Socket(Mutex<SplitSink<Socket, Message>>),
+    Http(mpsc::UnboundedSender<Request>),
+}
+
+/// Where what is heard comes from.
+#[derive(Debug)]
+enum Source {
+    Socket(SplitStream<Socket>),
+    Http(mpsc::UnboundedReceiver<Result<Response, ClientError>>),
+}
+
+/// What came.
+enum Input {
+    Frame(Message),
+    Response(Response),
+}
+
+impl Source {
+    async fn next(&mut self) -> Result<Input, ClientError> {
+        let closed = || ClientError::Closed { code: None, reason: String::new() };
+        match self {
+            Self::Socket(stream) => {
+                let frame = stream.next().await.ok_or_else(closed)?.map_err(ClientError::from_socket)?;
+                match frame {
+                    Message::Close(Some(frame)) => Err(ClientError::Closed {
+                        code: Some(frame.code.into()),
+                        reason: frame.reason.as_str().to_owned(),
+                    }),
+                    Message::Close(None) => Err(closed()),
+                    frame => Ok(Input::Frame(frame)),
+                }
+            }
+            Self::Http(answers) => answers.recv().await.ok_or_else(closed)?.map(Input::Response),
+        }
+    }
+}
+
+/// A connection, as both directions use it.
+#[derive(Debug)]
+struct Line {
+    sink: Sink,
+    dialect: std::sync::Mutex<Box<dyn Dialect>>,
+    /// There is something to hear that did not come from the server.
+    wake: Notify,
+}
+
+impl Line {
+    fn dialect(&self) -> MutexGuard<'_, Box<dyn Dialect>> {
+        self.dialect.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends what waits for it, in its order.
+    async fn flush(&self) -> Result<(), ClientError> {
+        let sink = match &self.sink {
+            Sink::Socket(sink) => sink,
+            Sink::Http(requests) => {
+                // Answers, and what went wrong, come to the receiver.
+                self.dialect().waiting().requests.drain(..).for_each(|request| drop(requests.send(request)));
+                return Ok(());
+            }
+        };
+        if self.dialect().waiting().frames.is_empty() {
+            return Ok(());
+        }
+        let mut sink = sink.lock().await;
+        loop {
+            let Some(frame) = self.dialect().waiting().frames.pop_front() else { return Ok(()) };
+            sink.send(frame).await.map_err(ClientError::from_socket)?;
+        }
+    }
+}
+
 /// The sending direction. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Sender {
-    sink: Arc<Mutex<SplitSink<Socket, Message>>>,
+    line: Arc<Line>,
     /// Whether the connection is not this sender's to close.
     is_shared: bool,
 }
@@ -160,7 +285,7 @@ pub struct Sender {
 impl Sender {
     /// The same connection for somebody who may not close it.
     fn shared(&self) -> Self {
-        Self { sink: Arc::clone(&self.sink), is_shared: true }
+        Self { line: Arc::clone(&self.line), is_shared: true }
     }
 
     /// Sends a message: returns once it has been handed to the operating system.
@@ -169,8 +294,20 @@ impl Sender {
     ///
     /// The connection is closed or broken; why, the [`Receiver`] knows better.
     pub async fn send(&self, message: &ClientMessage) -> Result<(), ClientError> {
-        let text = serde_json::to_string(message).map_err(|error| ClientError::Io(error.into()))?;
-        self.sink.lock().await.send(Message::text(text)).await.map_err(ClientError::from_socket)
+        let answers_itself = {
+            let mut dialect = self.line.dialect();
+            dialect.say(message)?;
+            !dialect.waiting().messages.is_empty()
+        };
+        if answers_itself {
+            self.line.wake.notify_one();
+        }
+        self.line.flush().await
+    }
+
+    /// What came of the server that nobody could make anything of, for whoever waits in vain.
+    pub fn unexpected(&self) -> Option<String> {
+        self.line.dialect().unexpected()
     }
 
     /// Says good-bye (close code 1000); what it cannot say any more does not matter. A connection that calls share stays
@@ -179,8 +316,13 @@ impl Sender {
         if self.is_shared {
             return;
         }
-        let farewell = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::from_static("") };
-        let _ = self.sink.lock().await.send(Message::Close(Some(farewell))).await;
+        if self.line.dialect().says_goodbye() {
+            let _ = self.send(&ClientMessage::Leave).await;
+        }
+        if let Sink::Socket(sink) = &self.line.sink {
+            let farewell = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::from_static("") };
+            let _ = sink.lock().await.send(Message::Close(Some(farewell))).await;
+        }
     }
 }
 
@@ -195,7 +337,14 @@ pub struct Receiver {
 /// Where messages come from.
 #[derive(Debug)]
 enum Link {
-    Own(SplitStream<Socket>),
+    Own {
+        source: Source,
+        line: Arc<Line>,
+        /// If the server does not tell who comes.
+        attendance: Option<Attendance>,
+        /// The peer, and whom to tell what to follow to get its media.
+        publisher: Option<(String, Meeting)>,
+    },
     Shared(Inbox),
 }
 
@@ -238,112 +387,62 @@ impl Receiver {
 
     async fn receive(&mut self) -> Result<ServerMessage, ClientError> {
         let closed = || ClientError::Closed { code: None, reason: String::new() };
-        let stream = match &mut self.link {
-            Link::Own(stream) => stream,
+        let (source, line, attendance, publisher) = match &mut self.link {
+            Link::Own { source, line, attendance, publisher } => (source, line, attendance, publisher),
             Link::Shared(inbox) => {
                 let message = inbox.messages.recv().await;
                 return message.ok_or_else(|| inbox.closed.get().cloned().map_or_else(closed, ClientError::Shared));
             }
         };
         loop {
-            match stream.next().await.ok_or_else(closed)?.map_err(ClientError::from_socket)? {
-                Message::Text(text) => match serde_json::from_str(&text) {
-                    Ok(ServerMessage::Unknown) => {}
-                    Ok(message) => return Ok(message),
-                    Err(error) => {
-                        return Err(ClientError::Protocol { detail: error.to_string(), quote: excerpt(&text) });
+            let timeout = {
+                let mut dialect = line.dialect();
+                if let Some(message) = dialect.waiting().messages.pop_front() {
+                    // Once it is answered, there is something to follow.
+                    if let (ServerMessage::Answer { .. }, Some((peer, meeting)), Some(feed)) =
+                        (&message, publisher.as_ref(), dialect.feed())
+                    {
+                        meeting.announce(peer, feed);
                     }
+                    return Ok(message);
+                }
+                dialect.poll_timeout()
+            };
+            tokio::select! {
+                input = source.next() => match input? {
+                    Input::Frame(frame) => line.dialect().handle_frame(frame, Instant::now())?,
+                    Input::Response(response) => line.dialect().handle_response(response)?,
                 },
-                Message::Close(Some(frame)) => {
-                    return Err(ClientError::Closed {
-                        code: Some(frame.code.into()),
-                        reason: frame.reason.as_str().to_owned(),
-                    });
-                }
-                Message::Close(None) => return Err(closed()),
-                Message::Binary(data) => {
-                    let detail = "messages are text frames".to_owned();
-                    return Err(ClientError::Protocol { detail, quote: format!("{} bytes of binary", data.len()) });
-                }
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+                () = due(timeout) => line.dialect().handle_timeout(Instant::now())?,
+                () = line.wake.notified() => {}
+                Some(news) = news(attendance) => return Ok(news),
             }
+            line.flush().await?;
         }
     }
 }
 
-/// Where a URL leads.
-struct Target {
-    host: String,
-    port: u16,
-    name: ServerName<'static>,
+/// What a WebSocket is asked for with.
+fn request(url: &str, subprotocol: Option<&'static str>) -> Result<messages::Request<()>, ClientError> {
+    let mut request = url.into_client_request().map_err(|error| ClientError::from_upgrade(url, error))?;
+    if let Some(subprotocol) = subprotocol {
+        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+    }
+    Ok(request)
 }
 
-impl Target {
-    fn parse(url: &str) -> Result<Self, ClientError> {
-        let fault = |detail: &str| ClientError::Url { url: url.to_owned(), detail: detail.to_owned() };
-        let uri: Uri = url.parse().map_err(|error| fault(&format!("{error}")))?;
-        if uri.scheme_str() != Some("wss") {
-            return Err(fault("its scheme is not wss"));
-        }
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| fault("it has no host"))?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name =
-            ServerName::try_from(host.clone()).map_err(|_| fault("its host is neither a name nor an address"))?;
-        Ok(Self { host, port: uri.port_u16().unwrap_or(443), name })
-    }
-
-    /// Tries the host's addresses in turn; the error is that of the last one.
-    async fn connect(&self) -> Result<TcpStream, ClientError> {
-        let mut last = None;
-        for address in self.addresses().await? {
-            match TcpStream::connect(address).await {
-                Ok(stream) => {
-                    let at = |error| ClientError::from_tcp(address.to_string(), error);
-                    stream.set_nodelay(true).map_err(at)?;
-                    return Ok(stream);
-                }
-                Err(error) => last = Some(ClientError::from_tcp(address.to_string(), error)),
-            }
-        }
-        let nothing = || io::Error::other("the resolver gives no address");
-        Err(last.unwrap_or_else(|| ClientError::Dns { host: self.host.clone(), source: nothing() }))
-    }
-
-    async fn addresses(&self) -> Result<Vec<SocketAddr>, ClientError> {
-        // Without the blocking pool of the resolver for the common case of a run on this machine.
-        if let Ok(address) = self.host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(address, self.port)]);
-        }
-        match tokio::net::lookup_host((self.host.as_str(), self.port)).await {
-            Ok(addresses) => Ok(addresses.collect()),
-            Err(source) => Err(ClientError::Dns { host: self.host.clone(), source }),
-        }
+/// Waits until a time that may never come.
+async fn due(timeout: Option<Instant>) {
+    match timeout {
+        Some(timeout) => sleep_until(timeout.into()).await,
+        None => std::future::pending().await,
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_gives_host_and_port() {
-        let target = Target::parse("wss://[::1]:8443/ws").unwrap();
-        assert_eq!((target.host.as_str(), target.port), ("::1", 8443));
-        let target = Target::parse("wss://example.com/ws").unwrap();
-        assert_eq!((target.host.as_str(), target.port), ("example.com", 443));
-    }
-
-    #[test]
-    fn other_urls_are_refused_with_the_reason() {
-        for (url, reason) in [
-            ("ws://example.com/ws", "scheme"),
-            ("https://example.com/ws", "scheme"),
-            ("wss:///ws", ""),
-            ("example.com", "scheme"),
-            ("wss://exa mple/ws", ""),
-        ] {
-            let error = Target::parse(url).err().unwrap_or_else(|| panic!("{url}")).to_string();
-            assert!(error.contains(reason) && error.contains(url), "{error}");
-        }
+/// Who comes, where the server does not tell.
+async fn news(attendance: &mut Option<Attendance>) -> Option<ServerMessage> {
+    match attendance {
+        Some(attendance) => attendance.news.recv().await,
+        None => std::future::pending().await,
     }
 }

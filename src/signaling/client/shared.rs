@@ -13,6 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Client, ClientError, Inbox, Link, Receiver, Sender};
 use crate::signaling::Endpoint;
+use crate::signaling::dialect::{Meeting, Place};
 use crate::signaling::protocol::ServerMessage;
 
 /// Who of a room has which id on the signaling server.
@@ -57,7 +58,6 @@ enum State {
 #[derive(Debug)]
 struct Line {
     id: String,
-    limits: crate::signaling::protocol::WelcomeLimits,
     sender: Sender,
     since: Instant,
     greeted: Instant,
@@ -98,13 +98,12 @@ impl Member {
     }
 
     async fn try_enter(&self, endpoint: &Endpoint, room: &str, since: Instant) -> Result<(), ClientError> {
-        let mut client = Client::connect(endpoint).await?;
+        let mut client = Client::connect_for(endpoint, Place { room: Some(room), ..Place::default() }).await?;
         // Before joining: nobody can send to this id earlier, so that no message comes from an unknown one.
         lock(&self.directory.0).insert(client.id().to_owned(), Arc::clone(&self.person));
         let stop = CancellationToken::new();
         let line = Arc::new(Line {
             id: client.id().to_owned(),
-            limits: client.limits(),
             sender: client.sender.clone(),
             since,
             greeted: Instant::now(),
@@ -185,10 +184,12 @@ impl Seat {
         let inbox = Inbox { messages: messages.ok_or_else(taken_twice)?, closed };
         let client = Client {
             id: line.id.clone(),
-            limits: line.limits,
             sender: line.sender.shared(),
             receiver: Receiver::new(Link::Shared(inbox)),
             seat: Some(self.clone()),
+            // Who is in the room, the person knows.
+            meeting: Meeting::default(),
+            feed: None,
             pings: 0,
         };
         Ok((client, line.greeted))

@@ -1,11 +1,13 @@
 //! From a TCP connection to HTTP: admission, TLS, deadlines.
 
+use std::convert::Infallible;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::http::{HeaderValue, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -15,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::http::App;
+use super::http::{self, App};
 use super::hub::Hub;
 use super::metrics::Metrics;
 
@@ -88,9 +90,23 @@ async fn serve(
         return;
     };
     let router = TowerToHyperService::new(router);
+    let patience = Arc::new(Patience::new(limits.http_timeout));
+    let requests = patience.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(admission.clone());
-        router.call(request)
+        let is_foreign = http::is_foreign(request.uri().path());
+        // Who polls keeps one connection for as long as it is there.
+        if is_foreign {
+            requests.renew();
+        }
+        let response = router.call(request);
+        async move {
+            let mut response = response.await?;
+            if is_foreign {
+                response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -98,10 +114,41 @@ async fn serve(
         .max_buf_size(16 << 10)
         .serve_connection(TokioIo::new(tls), service)
         .with_upgrades();
-    let mut connection = std::pin::pin!(tokio::time::timeout(limits.http_timeout, connection));
+    let mut connection = std::pin::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => {}
+        () = patience.exhausted() => {}
         // A response takes no longer than it takes to write it; there is nothing to wait for.
         () = stop.cancelled() => {}
+    }
+}
+
+/// How long a connection may go on to speak HTTP.
+struct Patience {
+    length: Duration,
+    until: Mutex<Instant>,
+}
+
+impl Patience {
+    fn new(length: Duration) -> Self {
+        Self { length, until: Mutex::new(Instant::now() + length) }
+    }
+
+    fn until(&self) -> MutexGuard<'_, Instant> {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn renew(&self) {
+        *self.until() = Instant::now() + self.length;
+    }
+
+    async fn exhausted(&self) {
+        loop {
+            let until = *self.until();
+            if until <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(until.into()).await;
+        }
     }
 }

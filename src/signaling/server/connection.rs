@@ -8,58 +8,64 @@ use std::time::Instant;
 use futures_util::{Sink, SinkExt, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Sleep, sleep, sleep_until, timeout};
 use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Error as WsError, Message, Utf8Bytes};
 
-use super::hub::{Hub, Id, encode};
-use super::incoming::{Incoming, Refusal};
+use super::hub::{Hub, Id};
+use super::incoming::Refusal;
 use super::limits::{Allowance, RateLimit};
 use super::metrics::CutOff;
 use super::outbox::{End, Outbox};
+use super::tongue::{Own, Scene, Tongue};
 use crate::signaling::certificate::random;
-use crate::signaling::protocol::{ErrorCode, PROTOCOL, ServerMessage, WelcomeLimits};
+use crate::signaling::protocol::ErrorCode;
 
 /// The default of 128 KiB, allocated at once, would be most of a client's memory.
 const READ_BUFFER: usize = 4 << 10;
 /// As much as fits one TLS record (RFC 8446, section 5.1): what is queued goes out in as few as possible.
 const WRITE_BUFFER: usize = 16 << 10;
 
-type Socket = WebSocketStream<TlsStream<TcpStream>>;
+pub(super) type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
-/// Serves one client until its connection ends.
+/// Serves one client of the hub's own protocol until its connection ends.
 pub(super) async fn serve(hub: Arc<Hub>, stream: TlsStream<TcpStream>, already_read: Bytes) {
     let mut random_bits = [0; 16];
     if random(&mut random_bits).is_err() {
         return;
     }
     let id: Id = crate::signaling::hex(&random_bits).into();
+    let socket = open(&hub, stream, already_read).await;
+    let _ = attend(hub, id, socket, Own).await;
+}
+
+/// Takes a connection over from HTTP.
+pub(super) async fn open(hub: &Hub, stream: TlsStream<TcpStream>, already_read: Bytes) -> Socket {
     let limit = Some(hub.limits.message_bytes);
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         .max_message_size(limit)
         .max_frame_size(limit);
-    let socket = WebSocketStream::from_partially_read(stream, already_read.into(), Role::Server, Some(config)).await;
+    WebSocketStream::from_partially_read(stream, already_read.into(), Role::Server, Some(config)).await
+}
+
+/// Serves one client under this id until its connection ends; gives the connection back if somebody has the id.
+pub(super) async fn attend(hub: Arc<Hub>, id: Id, socket: Socket, tongue: impl Tongue) -> Result<(), Box<Socket>> {
     let now = Instant::now();
     let outbox = Arc::new(Outbox::new(&hub.limits));
-    outbox.push(encode(&ServerMessage::Welcome {
-        protocol: PROTOCOL,
-        id: id.to_string(),
-        limits: WelcomeLimits {
-            message_bytes: hub.limits.message_bytes,
-            messages_per_second: hub.limits.messages_per_second,
-            burst: hub.limits.burst,
-        },
-    }));
-    hub.register(id.clone(), outbox.clone());
+    if !hub.register(id.clone(), outbox.clone(), tongue.wants_to_know_who_is_there()) {
+        return Err(Box::new(socket));
+    }
     let _registration = Registration { hub: &hub, id: &id };
     let mut connection = Connection {
         hub: &hub,
         id: &id,
+        tongue,
+        due: None,
         socket,
         outbox,
         rate: RateLimit::new(&hub.limits, now),
@@ -68,14 +74,23 @@ pub(super) async fn serve(hub: Arc<Hub>, stream: TlsStream<TcpStream>, already_r
         pinged: false,
         timer: Box::pin(sleep(hub.limits.ping_interval)),
     };
+    connection.converse(|tongue, scene| tongue.greet(scene));
     let close = connection.run().await;
-    let socket = connection.socket;
     // The others in the room need not wait for the good-bye.
-    let waiting = connection.outbox.take();
+    let waiting: Vec<_> =
+        connection.outbox.take().into_iter().filter_map(|text| connection.tongue.hear(text)).collect();
+    let socket = connection.socket;
     drop(_registration);
     if let Some(close) = close {
         let _ = timeout(hub.limits.farewell, say_goodbye(socket, waiting, close)).await;
     }
+    Ok(())
+}
+
+/// Tells a client why it cannot be served, and ends its connection.
+pub(super) async fn turn_away(hub: &Hub, socket: Socket, why: serde_json::Value) {
+    let farewell = say_goodbye(socket, [why.to_string().into()], frame(CloseCode::Normal, ""));
+    let _ = timeout(hub.limits.farewell, farewell).await;
 }
 
 /// Takes the client out of the hub, also when its task is cancelled.
@@ -90,9 +105,12 @@ impl Drop for Registration<'_> {
     }
 }
 
-struct Connection<'a> {
+struct Connection<'a, T> {
     hub: &'a Hub,
     id: &'a Id,
+    tongue: T,
+    /// When the tongue wants to be asked.
+    due: Option<Pin<Box<Sleep>>>,
     socket: Socket,
     outbox: Arc<Outbox>,
     rate: RateLimit,
@@ -114,12 +132,14 @@ enum Event {
     Unreadable(WsError),
     End(End),
     Timer,
+    /// It is time for the tongue.
+    Due,
 }
 
 /// The close frame that a client gets, and what it is counted as.
 type Close = Option<CloseFrame>;
 
-impl Connection<'_> {
+impl<T: Tongue> Connection<'_, T> {
     /// Returns how to say good-bye, or `None` if there is nobody to say it to.
     async fn run(&mut self) -> Close {
         loop {
@@ -138,6 +158,7 @@ impl Connection<'_> {
                     self.cut_off(CutOff::SlowReader);
                     return None;
                 }
+                Event::Due => self.converse(|tongue, scene| tongue.lapse(scene, Instant::now())),
                 Event::Timer => {
                     if let Some(close) = self.check_life() {
                         return Some(close);
@@ -161,7 +182,18 @@ impl Connection<'_> {
                 Some(Err(error)) => Event::Unreadable(error),
             });
         }
+        if let Some(due) = &mut self.due
+            && due.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Event::Due);
+        }
         self.timer.as_mut().poll(cx).map(|()| Event::Timer)
+    }
+
+    /// Lets the tongue do something, after which it may be due at another time.
+    fn converse(&mut self, what: impl FnOnce(&mut T, Scene<'_>)) {
+        what(&mut self.tongue, Scene { hub: self.hub, id: self.id, outbox: &self.outbox });
+        self.due = self.tongue.due().map(|due| Box::pin(sleep_until(due.into())));
     }
 
     /// Moves all that is queued into the socket's buffer, then flushes once; takes more only after that.
@@ -175,7 +207,7 @@ impl Connection<'_> {
             if queued.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            for text in queued {
+            for text in queued.into_iter().filter_map(|text| self.tongue.hear(text)) {
                 Pin::new(&mut self.socket).start_send(Message::Text(text))?;
             }
             self.unflushed = true;
@@ -189,7 +221,7 @@ impl Connection<'_> {
                 let limits = &self.hub.limits;
                 let (rate, burst) = (limits.messages_per_second, limits.burst);
                 let text = format!("dropped: more than {rate} messages/s after a burst of {burst}");
-                self.refuse(&Refusal::new(ErrorCode::TooManyMessages, text), None);
+                self.refuse(&Refusal::new(ErrorCode::TooManyMessages, text));
                 return None;
             }
             Allowance::Exhausted => {
@@ -198,18 +230,9 @@ impl Connection<'_> {
             }
         }
         match message {
-            Message::Text(text) => {
-                let incoming = Incoming::parse(text);
-                let outcome = match &incoming {
-                    Ok(incoming) => self.act(incoming, text.len()),
-                    Err(refusal) => Err(Refusal::new(refusal.code, refusal.message.clone())),
-                };
-                if let Err(refusal) = outcome {
-                    self.refuse(&refusal, incoming.as_ref().ok());
-                }
-            }
+            Message::Text(text) => self.converse(|tongue, scene| tongue.act(scene, text)),
             Message::Binary(_) => {
-                self.refuse(&Refusal::new(ErrorCode::Malformed, "messages are text frames, not binary"), None);
+                self.refuse(&Refusal::new(ErrorCode::Malformed, "messages are text frames, not binary"));
             }
             // The library answers pings and closes; a close is followed by the end of the stream.
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
@@ -217,36 +240,8 @@ impl Connection<'_> {
         None
     }
 
-    fn act(&self, incoming: &Incoming<'_>, length: usize) -> Result<(), Refusal> {
-        let kind = incoming.string("type")?;
-        match kind.as_ref() {
-            "offer" | "answer" | "candidate" => {
-                let to = incoming.string("to")?;
-                self.hub.relay(self.id, &to, || incoming.relayed(&kind, self.id, length))
-            }
-            "join" => self.hub.join(self.id, &incoming.string("room")?),
-            "leave" => self.hub.leave(self.id),
-            "ping" => {
-                let missing = || Refusal::new(ErrorCode::Malformed, "the member \"nonce\" is missing");
-                let nonce = incoming.raw("nonce").ok_or_else(missing)?;
-                self.outbox.push(format!("{{\"type\":\"pong\",\"nonce\":{}}}", nonce.get()).into());
-                Ok(())
-            }
-            _ => Err(Refusal::new(
-                ErrorCode::UnknownType,
-                "the types are join, leave, offer, answer, candidate and ping",
-            )),
-        }
-    }
-
-    fn refuse(&self, refusal: &Refusal, incoming: Option<&Incoming<'_>>) {
-        self.hub.metrics.error(refusal.code);
-        self.outbox.push(encode(&ServerMessage::Error {
-            code: refusal.code,
-            message: refusal.message.to_string(),
-            about: incoming.and_then(|incoming| incoming.echo("type")),
-            to: incoming.and_then(|incoming| incoming.echo("to")),
-        }));
+    fn refuse(&self, refusal: &Refusal) {
+        Scene { hub: self.hub, id: self.id, outbox: &self.outbox }.refuse(refusal, None, None);
     }
 
     fn unreadable(&self, error: &WsError) -> Close {
@@ -254,7 +249,7 @@ impl Connection<'_> {
             WsError::Capacity(_) => {
                 let limit = self.hub.limits.message_bytes;
                 let text = format!("a message may have {limit} bytes");
-                self.refuse(&Refusal::new(ErrorCode::TooLarge, text), None);
+                self.refuse(&Refusal::new(ErrorCode::TooLarge, text));
                 self.cut_off(CutOff::TooLarge);
                 Some(frame(CloseCode::Size, "message too large"))
             }

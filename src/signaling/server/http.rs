@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -20,6 +21,9 @@ use super::Page;
 use super::accept::Admission;
 use super::connection;
 use super::hub::Hub;
+use super::peerjs::{self, Claim, PeerJs};
+use super::socketio;
+use crate::signaling::certificate::random;
 
 /// Isolates pages (for high-resolution timers) and lets them load from and connect to this server only.
 const PAGE_HEADERS: [(HeaderName, &str); 6] = [
@@ -52,14 +56,31 @@ impl App {
     }
 }
 
-/// The routes.
-pub(super) fn router(app: Arc<App>) -> Router {
+/// The routes, of which the protocols with connections of their own end with `stop`.
+pub(super) fn router(app: Arc<App>, stop: CancellationToken) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/metrics", get(metrics))
         .route("/ws", get(upgrade))
+        .route("/peerjs", get(upgrade_peerjs))
+        .route("/{key}/id", get(new_id))
         .fallback(page)
+        .layer(socketio::layer(&app, stop))
         .with_state(app)
+}
+
+/// Whether a path belongs to a protocol whose pages may come from anywhere (CORS).
+pub(super) fn is_foreign(path: &str) -> bool {
+    path.starts_with(socketio::PATH) || path.starts_with("/peerjs") || path.ends_with("/id")
+}
+
+/// An id for a client of PeerJS that brings none.
+async fn new_id() -> Response {
+    let mut bits = [0; 16];
+    match random(&mut bits) {
+        Ok(()) => crate::signaling::hex(&bits).into_response(),
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
@@ -82,6 +103,34 @@ async fn page(State(app): State<Arc<App>>, request: Request) -> Response {
 }
 
 async fn upgrade(State(app): State<Arc<App>>, request: Request) -> Response {
+    take_over(app, request, connection::serve)
+}
+
+async fn upgrade_peerjs(State(app): State<Arc<App>>, request: Request) -> Response {
+    let claim = Claim::parse(request.uri().query().unwrap_or_default());
+    take_over(app, request, |hub: Arc<Hub>, stream, already_read| async move {
+        let socket = connection::open(&hub, stream, already_read).await;
+        match claim {
+            Ok(claim) => {
+                let id = claim.id.as_str().into();
+                if let Err(socket) = connection::attend(hub.clone(), id, socket, PeerJs::new(claim)).await {
+                    connection::turn_away(&hub, *socket, peerjs::taken()).await;
+                }
+            }
+            Err(why) => connection::turn_away(&hub, socket, why).await,
+        }
+    })
+}
+
+/// Makes a WebSocket of the connection, and hands it to `serve` on a task of its own.
+fn take_over<F>(
+    app: Arc<App>,
+    request: Request,
+    serve: impl FnOnce(Arc<Hub>, TlsStream<TcpStream>, Bytes) -> F + Send + 'static,
+) -> Response
+where
+    F: Future<Output = ()> + Send,
+{
     let response = match create_response_with_body(&request, Body::empty) {
         Ok(response) => response,
         Err(error) => {
@@ -98,7 +147,7 @@ async fn upgrade(State(app): State<Arc<App>>, request: Request) -> Response {
         let patience = hub.limits.http_timeout;
         let Ok(Ok(upgraded)) = tokio::time::timeout(patience, hyper::upgrade::on(request)).await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() else { return };
-        connection::serve(hub, parts.io.into_inner(), parts.read_buf).await;
+        serve(hub, parts.io.into_inner(), parts.read_buf).await;
     };
     app.tasks.spawn(app.kill.clone().run_until_cancelled_owned(client));
     response

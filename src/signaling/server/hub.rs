@@ -32,6 +32,8 @@ pub(super) struct Hub {
 struct State {
     clients: HashMap<Id, Client>,
     rooms: HashMap<Arc<str>, Vec<Id>>,
+    /// Messages to clients that are not there yet, by whom they are for: from whom, and what.
+    kept: HashMap<String, Vec<(Id, Utf8Bytes)>>,
     shut_down: bool,
 }
 
@@ -39,6 +41,8 @@ struct State {
 struct Client {
     outbox: Arc<Outbox>,
     room: Option<Arc<str>>,
+    /// Whether it is told who is in its room, who comes and who leaves.
+    is_told: bool,
 }
 
 impl Hub {
@@ -46,13 +50,18 @@ impl Hub {
         Self { limits, metrics: Metrics::default(), connections: AtomicUsize::new(0), state: Mutex::default() }
     }
 
-    /// Makes a client known.
-    pub(super) fn register(&self, id: Id, outbox: Arc<Outbox>) {
+    /// Makes a client known; false if another has the id. `is_told` says whether it wants to know who is in its room.
+    #[must_use]
+    pub(super) fn register(&self, id: Id, outbox: Arc<Outbox>, is_told: bool) -> bool {
         let mut state = self.lock();
+        if state.clients.contains_key(&id) {
+            return false;
+        }
         if state.shut_down {
             outbox.shut_down();
         }
-        state.clients.insert(id, Client { outbox, room: None });
+        state.clients.insert(id, Client { outbox, room: None, is_told });
+        true
     }
 
     /// Forgets a client, and tells its room.
@@ -61,6 +70,10 @@ impl Hub {
         if let Some(Client { room: Some(room), .. }) = state.clients.remove(id) {
             state.depart(id, &room);
         }
+        state.kept.retain(|_, messages| {
+            messages.retain(|(from, _)| from != id);
+            !messages.is_empty()
+        });
     }
 
     /// Puts a client into a room, tells it who is there, and tells them.
@@ -70,7 +83,7 @@ impl Hub {
             return Err(Refusal::new(ErrorCode::BadRoom, message));
         }
         let mut state = self.lock();
-        let State { clients, rooms, .. } = &mut *state;
+        let State { clients, rooms, kept, .. } = &mut *state;
         let Some(client) = clients.get_mut(id) else { return Ok(()) };
         if let Some(current) = &client.room {
             let message = format!("already in the room {current:?}: leave it first");
@@ -86,8 +99,15 @@ impl Hub {
             return Err(Refusal::new(ErrorCode::RoomFull, message));
         }
         client.room = Some(name.clone());
-        let peers = members.iter().map(ToString::to_string).collect();
-        client.outbox.push(encode(&ServerMessage::Joined { room: room.to_owned(), peers }));
+        if client.is_told {
+            let peers = members.iter().map(ToString::to_string).collect();
+            client.outbox.push(encode(&ServerMessage::Joined { room: room.to_owned(), peers }));
+        }
+        for (from, text) in kept.remove(id.as_ref()).unwrap_or_default() {
+            if members.contains(&from) {
+                client.outbox.push(text);
+            }
+        }
         tell(clients, &members, &ServerMessage::PeerJoined { id: id.to_string() });
         members.push(id.clone());
         rooms.insert(name, members);
@@ -120,6 +140,24 @@ impl Hub {
         outbox.push(text());
         Metrics::count(&self.metrics.relayed);
         Ok(())
+    }
+
+    /// Keeps a message for a client that is not there yet, until it joins the sender's room, or [`give_up`](Self::give_up).
+    pub(super) fn keep(&self, from: &Id, to: &str, text: Utf8Bytes) {
+        self.lock().kept.entry(to.to_owned()).or_default().push((from.clone(), text));
+    }
+
+    /// Forgets what a client has been kept waiting with for another; whether there was anything.
+    pub(super) fn give_up(&self, from: &Id, to: &str) -> bool {
+        let mut state = self.lock();
+        let Some(messages) = state.kept.get_mut(to) else { return false };
+        let before = messages.len();
+        messages.retain(|(sender, _)| sender != from);
+        let given_up = messages.len() < before;
+        if messages.is_empty() {
+            state.kept.remove(to);
+        }
+        given_up
     }
 
     /// Asks every client's task, also those still to come, to say good-bye.
@@ -166,7 +204,7 @@ fn tell(clients: &HashMap<Id, Client>, members: &[Id], message: &ServerMessage) 
         return;
     }
     let text = encode(message);
-    for client in members.iter().filter_map(|member| clients.get(member)) {
+    for client in members.iter().filter_map(|member| clients.get(member)).filter(|client| client.is_told) {
         client.outbox.push(text.clone());
     }
 }
@@ -187,7 +225,7 @@ mod tests {
     impl Seat {
         fn new(hub: &Hub, id: &str) -> Self {
             let seat = Self { id: id.into(), outbox: Arc::new(Outbox::new(&hub.limits)) };
-            hub.register(seat.id.clone(), seat.outbox.clone());
+            assert!(hub.register(seat.id.clone(), seat.outbox.clone(), true));
             seat
         }
 
@@ -239,6 +277,23 @@ mod tests {
         assert_eq!(hub.join(&a.id, "s").unwrap_err().code, ErrorCode::AlreadyJoined);
         assert_eq!(hub.join(&b.id, "r").unwrap_err().code, ErrorCode::RoomFull);
         hub.join(&b.id, "s").unwrap();
+    }
+
+    #[test]
+    fn a_message_can_wait_for_who_comes_into_the_room() {
+        let hub = Hub::new(Limits::default());
+        let a = Seat::new(&hub, "a");
+        hub.join(&a.id, "r").unwrap();
+        hub.keep(&a.id, "b", "for b".into());
+        hub.keep(&a.id, "c", "for c".into());
+        let b = Seat::new(&hub, "b");
+        assert!(!hub.register("b".into(), Arc::new(Outbox::new(&hub.limits)), true));
+        hub.join(&b.id, "r").unwrap();
+        assert_eq!(b.got(), [r#"{"type":"joined","room":"r","peers":["a"]}"#, "for b"]);
+        assert!(!hub.give_up(&a.id, "b") && hub.give_up(&a.id, "c") && !hub.give_up(&a.id, "c"));
+        hub.keep(&a.id, "d", "for d".into());
+        hub.unregister(&a.id);
+        assert!(hub.lock().kept.is_empty());
     }
 
     #[test]

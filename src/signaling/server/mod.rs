@@ -8,6 +8,9 @@ mod incoming;
 mod limits;
 mod metrics;
 mod outbox;
+mod peerjs;
+mod socketio;
+mod tongue;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +23,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use limits::Limits;
 
-use super::address::{authority, host_name, lan_addresses};
+use super::address::{authority, host_name, lan_addresses, outward_address};
+use super::dialect::{Meeting, Protocol};
 use super::{Endpoint, Identity};
 use http::App;
 use hub::Hub;
@@ -131,7 +135,7 @@ impl Server {
 
     fn accept_from(&self, listener: TcpListener) {
         let acceptor = TlsAcceptor::from(self.identity.server_config());
-        let router = http::router(self.app.clone());
+        let router = http::router(self.app.clone(), self.stop.clone());
         self.app.tasks.spawn(accept::run(listener, acceptor, router, self.app.clone(), self.stop.clone()));
     }
 
@@ -150,6 +154,8 @@ impl Server {
         let pinned = self.identity.ca_pem().is_some();
         Endpoint {
             url: format!("wss://{authority}/ws"),
+            protocol: Protocol::default(),
+            meeting: Meeting::default(),
             page_url: format!("https://{authority}/"),
             tls: self.identity.client_config(),
             leaf_sha256: pinned.then(|| self.identity.leaf_sha256()),
@@ -161,6 +167,15 @@ impl Server {
     pub fn urls(&self) -> Vec<String> {
         let url = |host: &String| format!("https://{}/", url_authority(host, self.address.port()));
         self.hosts.iter().map(url).collect()
+    }
+
+    /// Those of [`urls`](Self::urls) that other machines can use, the best first; none if only this machine can.
+    pub fn lan_urls(&self) -> Vec<String> {
+        if self.address.ip().is_loopback() {
+            return Vec::new();
+        }
+        let hosts = lan_hosts(&self.hosts, outward_address());
+        hosts.into_iter().map(|host| format!("https://{}/", url_authority(host, self.address.port()))).collect()
     }
 
     /// Its certificate.
@@ -205,6 +220,19 @@ fn hosts(listen: IpAddr, identity: &Identity) -> Vec<String> {
     hosts
 }
 
+/// The hosts that mean this machine elsewhere, too: its addresses, that of its default route first; without any, the names
+/// of its certificate.
+fn lan_hosts(hosts: &[String], outward: Option<IpAddr>) -> Vec<&String> {
+    let address = |host: &&String| host.parse::<IpAddr>().ok();
+    let mut lan: Vec<_> = hosts.iter().filter(|host| address(host).is_some_and(|ip| !ip.is_loopback())).collect();
+    lan.sort_by_key(|host| outward.is_none() || address(host) != outward);
+    if lan.is_empty() {
+        let is_name = |host: &&String| address(host).is_none() && *host != "localhost";
+        lan.extend(hosts.iter().filter(is_name));
+    }
+    lan
+}
+
 fn url_authority(host: &str, port: u16) -> String {
     match host.parse() {
         Ok(address) => authority(address, port),
@@ -218,5 +246,20 @@ fn listen_error(address: SocketAddr, source: io::Error) -> ServerError {
         io::ErrorKind::PermissionDenied => ServerError::NotPermitted(address),
         io::ErrorKind::AddrNotAvailable => ServerError::NotLocal(address.ip()),
         _ => ServerError::Listen { address, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_are_sent_to_the_address_of_the_default_route_first() {
+        let hosts = ["127.0.0.1", "localhost", "box", "172.17.0.1", "192.168.1.5"].map(String::from);
+        let outward = Some("192.168.1.5".parse().unwrap());
+        assert_eq!(lan_hosts(&hosts, outward), ["192.168.1.5", "172.17.0.1"]);
+        assert_eq!(lan_hosts(&hosts, None), ["172.17.0.1", "192.168.1.5"]);
+        let named = ["localhost", "calls.example.org"].map(String::from);
+        assert_eq!(lan_hosts(&named, outward), ["calls.example.org"]);
     }
 }

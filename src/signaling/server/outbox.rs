@@ -75,6 +75,24 @@ impl Outbox {
         }
     }
 
+    /// What is queued, as soon as there is something.
+    ///
+    /// # Errors
+    ///
+    /// The connection must end.
+    pub(super) async fn next(&self) -> Result<VecDeque<Utf8Bytes>, End> {
+        std::future::poll_fn(|cx| {
+            let end = self.poll_end(cx);
+            let queued = self.take();
+            match (queued.is_empty(), end) {
+                (false, _) => Poll::Ready(Ok(queued)),
+                (true, Poll::Ready(end)) => Poll::Ready(Err(end)),
+                (true, Poll::Pending) => Poll::Pending,
+            }
+        })
+        .await
+    }
+
     /// Everything that is queued.
     pub(super) fn take(&self) -> VecDeque<Utf8Bytes> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

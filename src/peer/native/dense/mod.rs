@@ -40,6 +40,7 @@ use self::shard::Seat;
 pub use self::shard::Shards;
 use super::connection::{Connection, Setup, Statistics};
 use super::events::Events;
+use super::fingerprints::for_the_stack;
 use super::media::Media;
 use super::observe::Observer;
 use super::relays::Relays;
@@ -111,6 +112,7 @@ impl Connection for DenseConnection {
     }
 
     async fn set_remote_description(&self, description: RTCSessionDescription) -> Result<()> {
+        let description = for_the_stack(description)?;
         self.with(move |peer, now| peer.core().set_remote_description(now, description)).await
     }
 

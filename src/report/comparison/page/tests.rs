@@ -14,7 +14,6 @@ fn side(name: &str, runs: usize, levels: &[(Metric, f64)]) -> Side {
             (0..20).for_each(|sample| values.record(level * (1.0 + (run * 7 % 5 + sample) as f64 / 500.0)));
             let summary = MetricSummary {
                 count: values.count(),
-                expected: None,
                 mean: values.mean().unwrap(),
                 p50: values.quantile(0.5).unwrap(),
                 p95: values.quantile(0.95).unwrap(),

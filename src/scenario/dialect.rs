@@ -1,0 +1,252 @@
+//! Signaling protocols other than the harness's own: what a mapping must say, and who can speak them.
+
+use serde_json::Value;
+
+use super::check::check_credential;
+use super::format::{Scenario, SignalingProtocol, TopologyKind};
+use super::report::Report;
+use crate::plan::Engine;
+use crate::signaling::dialect::{METHODS, SocketIo, check_arguments, check_pointer, known_words, variables};
+
+/// Checks the protocol and its table.
+pub(super) fn check(scenario: &Scenario, report: &mut Report<'_>) {
+    let signaling = &scenario.signaling;
+    let tables = [
+        ("socketio", signaling.socketio.is_some(), SignalingProtocol::SocketIo),
+        ("peerjs", signaling.peerjs.is_some(), SignalingProtocol::PeerJs),
+        ("janus", signaling.janus.is_some(), SignalingProtocol::Janus),
+        ("whip", signaling.whip.is_some(), SignalingProtocol::Whip),
+        ("mediasoup", signaling.mediasoup.is_some(), SignalingProtocol::Mediasoup),
+    ];
+    for (name, _, _) in tables.iter().filter(|(_, is_there, of)| *is_there && signaling.protocol != *of) {
+        let help = format!("add protocol = \"{name}\" to [signaling], or remove the table");
+        report.wrong(
+            &format!("signaling.{name}"),
+            format!("`{name}` is for that protocol, which is not asked for"),
+            help,
+        );
+    }
+    if signaling.protocol == SignalingProtocol::Harness {
+        return;
+    }
+    if let Some(mapping) = &signaling.socketio {
+        mapping_is_complete(mapping, report);
+    }
+    if signaling.protocol == SignalingProtocol::Janus {
+        janus(scenario, report);
+    }
+    if signaling.protocol == SignalingProtocol::Whip {
+        whip(scenario, report);
+    }
+    if signaling.protocol == SignalingProtocol::Mediasoup {
+        mediasoup(scenario, report);
+    }
+    if signaling.protocol == SignalingProtocol::Kurento && signaling.url.is_none() {
+        let help = "add url = \"wss://host:8433\", and `ca` if its certificate is not publicly trusted";
+        report.wrong("signaling.protocol", "the bundled server is no Kurento: it is not said where yours is", help);
+    }
+    if let Some(id) = signaling.peerjs.as_ref().and_then(|peerjs| peerjs.id.as_deref()) {
+        words(report, "signaling.peerjs.id", &Value::from(id));
+    }
+    for (index, group) in scenario.peers.iter().enumerate().filter(|(_, group)| group.engine().is_browser()) {
+        let message = format!("the page of {} peers speaks the harness's own protocol only", group.engine().name());
+        let help = "use engine = \"native\", or leave `protocol` of [signaling] out";
+        report.wrong(&format!("peers.{index}.engine"), message, help);
+    }
+    if scenario.network.is_some() && scenario.peers.iter().any(|group| group.engine() == Engine::External) {
+        let help = "leave `protocol` out, or [network]";
+        report.wrong(
+            "signaling.protocol",
+            "programs behind networks are told of the harness's own protocol only",
+            help,
+        );
+    }
+}
+
+/// Janus is the other end of every call.
+fn janus(scenario: &Scenario, report: &mut Report<'_>) {
+    let signaling = &scenario.signaling;
+    if signaling.url.is_none() {
+        let help = "add url = \"wss://host:8989\", and `ca` if its certificate is not publicly trusted";
+        report.wrong("signaling.protocol", "the bundled server is no Janus: it is not said where yours is", help);
+    }
+    let secrets = signaling.janus.as_ref().map(|janus| [("apisecret", &janus.apisecret), ("token", &janus.token)]);
+    for (name, secret) in secrets.into_iter().flatten() {
+        if let Some(secret) = secret {
+            check_credential(report, &format!("signaling.janus.{name}"), secret);
+        }
+    }
+}
+
+/// A server of WHIP is the other end of every call, and has a URL for each kind of them.
+fn whip(scenario: &Scenario, report: &mut Report<'_>) {
+    let Some(whip) = &scenario.signaling.whip else {
+        let help = "add whip = { publish = \"https://host/whip/{peer}\", play = \"https://host/whep/{feed}\" }";
+        return report.wrong("signaling.protocol", "it is not said where to publish", help);
+    };
+    if let Some(url) = &scenario.signaling.url {
+        let message = format!("{url:?} is for servers with a WebSocket");
+        report.wrong("signaling.url", message, "remove it: the URLs are in `whip`");
+    }
+    for (name, url) in [("publish", Some(&whip.publish)), ("play", whip.play.as_ref())] {
+        let Some(url) = url else { continue };
+        let path = format!("signaling.whip.{name}");
+        if !url.starts_with("https://") && !url.starts_with("http://") {
+            report.wrong(&path, format!("{url:?} is not the URL of a resource"), "write https://host/path");
+        }
+        words(report, &path, &Value::from(url.as_str()));
+    }
+    if whip.play.is_none() && scenario.topology.kind == TopologyKind::Sfu {
+        report.wrong(
+            "signaling.whip",
+            "nobody can play: it is not said where",
+            "add play = \"https://host/whep/{feed}\"",
+        );
+    }
+    if let Some(token) = &whip.token {
+        check_credential(report, "signaling.whip.token", token);
+    }
+}
+
+/// An application of mediasoup is a server that passes media on.
+fn mediasoup(scenario: &Scenario, report: &mut Report<'_>) {
+    let signaling = &scenario.signaling;
+    if signaling.url.is_none() {
+        let help = "add url = \"wss://host:4443\", and `ca` if its certificate is not publicly trusted";
+        report.wrong("signaling.protocol", "the bundled server is no mediasoup: it is not said where yours is", help);
+    }
+    if scenario.topology.kind != TopologyKind::Sfu {
+        let help = "add kind = \"sfu\" to [topology]";
+        report.wrong("signaling.protocol", "mediasoup passes media on: nobody can call it", help);
+    }
+    let methods = signaling.mediasoup.iter().flat_map(|mediasoup| mediasoup.methods.keys());
+    for name in methods.filter(|name| !METHODS.contains(&name.as_str())) {
+        let message = format!("`{name}` is no method that simulated peers use");
+        let help = format!("the methods are {}", METHODS.join(", "));
+        report.wrong(&format!("signaling.mediasoup.methods.{name}"), message, help);
+    }
+}
+
+fn mapping_is_complete(mapping: &SocketIo, report: &mut Report<'_>) {
+    let table = "signaling.socketio";
+    let exchanges: Vec<_> = mapping.exchanges().collect();
+    if mapping.signal.is_none() {
+        for what in ["offer", "answer", "candidate"] {
+            if !exchanges.iter().any(|(name, _)| *name == what) {
+                let help =
+                    format!("add {what} = {{ event = \"{what}\", args = […], at = \"/0/{what}\" }}, or `signal`");
+                report.wrong(table, format!("it is not said which event is the {what}"), help);
+            }
+        }
+    }
+    for (what, exchange) in exchanges {
+        let path = format!("{table}.{what}");
+        pointer(report, &format!("{path}.at"), &exchange.at);
+        if let Some(from) = &exchange.from {
+            pointer(report, &format!("{path}.from"), from);
+        }
+        words(report, &format!("{path}.args"), &Value::from(exchange.args.clone()));
+    }
+    for (what, hear) in mapping.hearings() {
+        pointer(report, &format!("{table}.{what}.at"), &hear.at);
+    }
+    if let Some(join) = &mapping.join {
+        words(report, &format!("{table}.join.args"), &Value::from(join.args.clone()));
+    }
+    if let Some(auth) = &mapping.auth {
+        secrets_and_words(report, &format!("{table}.auth"), auth);
+    }
+    for (name, value) in &mapping.query {
+        secrets_and_words(report, &format!("{table}.query.{name}"), &Value::from(value.as_str()));
+    }
+}
+
+fn secrets_and_words(report: &mut Report<'_>, path: &str, template: &Value) {
+    words(report, path, template);
+    for name in variables(template) {
+        check_credential(report, path, &format!("${{{name}}}"));
+    }
+}
+
+fn pointer(report: &mut Report<'_>, path: &str, pointer: &str) {
+    if !check_pointer(pointer) {
+        let message = format!("{pointer:?} does not lead into the arguments of an event");
+        report.wrong(path, message, "write the number of the argument, then the members: /0/offer/sdp");
+    }
+}
+
+fn words(report: &mut Report<'_>, path: &str, template: &Value) {
+    for word in check_arguments(template) {
+        let message = format!("{{{word}}} stands for nothing");
+        report.wrong(path, message, format!("the words are {}", known_words()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::Plan;
+    use crate::scenario::{Overrides, load};
+    use crate::signaling::Protocol;
+
+    fn plan(text: &str) -> Result<Plan, String> {
+        let text = format!("name = \"d\"\n[signaling]\n{text}\n[[peers]]\ncount = 2\n");
+        load("d.toml", &text, &Overrides::default()).map(|loaded| loaded.plan).map_err(|errors| errors.to_string())
+    }
+
+    fn refused(text: &str, why: &str) {
+        let said = plan(text).expect_err(text);
+        assert!(said.contains(why), "{text}: {said}");
+    }
+
+    #[test]
+    fn the_plan_carries_the_mapping_and_no_secret() {
+        let text = "protocol = \"socketio\"\nurl = \"wss://h\"\n[signaling.socketio]\n\
+                    signal = { event = \"signal\", args = [{ to = \"{to}\", data = \"{signal}\" }], at = \"/0/data\" }";
+        let plan = plan(text).unwrap();
+        let Protocol::SocketIo(mapping) = &plan.signaling.protocol else { panic!("{:?}", plan.signaling) };
+        assert_eq!(mapping.exchanges().map(|(what, _)| what).collect::<Vec<_>>(), ["signal"]);
+        let written = toml::to_string(&plan).unwrap();
+        assert_eq!(toml::from_str::<Plan>(&written).unwrap().signaling, plan.signaling, "{written}");
+    }
+
+    #[test]
+    fn a_mapping_must_say_all_and_in_words_that_exist() {
+        let table = "protocol = \"socketio\"\n[signaling.socketio]\n";
+        refused(&format!("{table}path = \"/x/\""), "which event is the offer");
+        let signal =
+            |args: &str, at: &str| format!("{table}signal = {{ event = \"s\", args = [{args}], at = \"{at}\" }}");
+        refused(&signal("\"{whom}\"", "/0"), "{whom} stands for nothing");
+        refused(&signal("\"{signal}\"", "data"), "does not lead into the arguments");
+        refused("[signaling.socketio]\npath = \"/x/\"", "add protocol = \"socketio\"");
+        refused("protocol = \"peerjs\"\n[signaling.peerjs]\nid = \"{who}\"", "{who} stands for nothing");
+    }
+
+    #[test]
+    fn a_mediasoup_must_be_somewhere_and_pass_media_on() {
+        let table = "protocol = \"mediasoup\"\nurl = \"wss://h\"\n";
+        refused("protocol = \"mediasoup\"", "the bundled server is no mediasoup");
+        refused(table, "add kind = \"sfu\"");
+        let rooms = "[topology]\nkind = \"sfu\"";
+        refused(
+            &format!("{table}mediasoup = {{ methods = {{ cunsume = \"c\" }} }}\n{rooms}"),
+            "`cunsume` is no method",
+        );
+        let plan = plan(&format!("{table}mediasoup = {{ methods = {{ consume = \"c\" }} }}\n{rooms}")).unwrap();
+        assert!(matches!(plan.signaling.protocol, Protocol::Mediasoup(_)), "{:?}", plan.signaling);
+    }
+
+    #[test]
+    fn a_kurento_must_be_somewhere() {
+        refused("protocol = \"kurento\"", "the bundled server is no Kurento");
+        assert_eq!(plan("protocol = \"kurento\"\nurl = \"wss://h\"").unwrap().signaling.protocol, Protocol::Kurento);
+    }
+
+    #[test]
+    fn a_janus_must_be_somewhere() {
+        refused("protocol = \"janus\"", "the bundled server is no Janus");
+        refused(
+            "protocol = \"janus\"\nurl = \"wss://h\"\n[signaling.janus]\ntoken = \"hunter2\"",
+            "a secret must not be in a file",
+        );
+    }
+}

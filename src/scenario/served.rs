@@ -1,0 +1,90 @@
+//! Rooms of a server that passes media on, or mixes: what a scenario of them must say.
+
+use super::format::{Peers, Scenario, SignalingProtocol, TopologyKind};
+use super::report::Report;
+use super::topology::MOST_CALLS;
+use crate::media::tone::TONES;
+use crate::plan::{Engine, SERVER, size_of_mcu, size_of_sfu};
+use crate::signaling::dialect::Plugin;
+
+/// Checks the rooms, and adds the group that stands for the server.
+pub(super) fn complete(scenario: &mut Scenario, report: &mut Report<'_>) {
+    let mixes = scenario.topology.kind == TopologyKind::Mcu;
+    a_server_is_named(scenario, mixes, report);
+    if !scenario.topology.calls.is_empty() {
+        let help = "remove [[topology.calls]], or use kind = \"pairs\"";
+        report.wrong("topology.calls", "every call is one with the server: there are no other sets of calls", help);
+    }
+    if scenario.matrix.is_some() {
+        report.wrong("topology.kind", "the matrix says who calls whom", "remove [matrix], or the server's rooms");
+    }
+    if scenario.load.is_timed() {
+        let help = "remove `duration` and the stages of [load]";
+        report.wrong("load", "everybody comes once into the rooms of a server", help);
+    }
+    for (index, group) in scenario.peers.iter().enumerate() {
+        let path = format!("peers.{index}");
+        if group.engine() != Engine::Native {
+            let message = format!("peers of the engine `{}` do not speak to such a server", group.engine().name());
+            report.wrong(&format!("{path}.engine"), message, "use engine = \"native\"");
+        }
+        if group.name() == SERVER {
+            let message = format!("`{SERVER}` stands for the server itself");
+            report.wrong(&format!("{path}.name"), message, "give the group another name");
+        }
+    }
+    for group in &mut scenario.peers {
+        group.count.get_or_insert(1);
+    }
+    let calls = if mixes {
+        let (calls, speakers) = size_of_mcu(scenario);
+        if speakers > TONES {
+            let message = format!("{speakers} people of a room speak, and only {TONES} speakers can be told apart");
+            let help =
+                "use a lower `count`, let some only listen (direction = \"recvonly\"), or add rooms: topology.count";
+            report.wrong("peers", message, help);
+        }
+        calls
+    } else {
+        size_of_sfu(scenario)
+    };
+    if calls > MOST_CALLS {
+        let message = format!("{calls} calls with the server are more than one run can keep a record of");
+        report.wrong("peers", message, format!("use fewer people: at most {MOST_CALLS} calls in all"));
+    }
+    if !scenario.peers.iter().any(|group| group.direction.sends()) {
+        report.wrong("peers", "nobody sends anything", "let a group send: remove its `direction`");
+    }
+    let server = Peers {
+        name: Some(SERVER.into()),
+        engine: Some(Engine::External),
+        count: u32::try_from(calls).ok(),
+        ..Peers::default()
+    };
+    scenario.peers.push(server);
+}
+
+fn a_server_is_named(scenario: &Scenario, mixes: bool, report: &mut Report<'_>) {
+    let signaling = &scenario.signaling;
+    let plugin = signaling.janus.as_ref().map(|janus| janus.plugin);
+    let (fits, what, help) = match (mixes, signaling.protocol) {
+        (false, protocol) => {
+            let fits = match protocol {
+                SignalingProtocol::Janus => plugin == Some(Plugin::VideoRoom),
+                SignalingProtocol::Whip | SignalingProtocol::Mediasoup => true,
+                _ => false,
+            };
+            let help = "add protocol = \"janus\" and janus = { plugin = \"videoroom\" } to [signaling], or protocol = \"whip\" or \
+                    protocol = \"mediasoup\"";
+            (fits, "passes media on", help)
+        }
+        (true, protocol) => {
+            let fits = protocol == SignalingProtocol::Janus && plugin == Some(Plugin::AudioBridge);
+            let help = "add protocol = \"janus\" and janus = { plugin = \"audiobridge\" } to [signaling]";
+            (fits, "mixes", help)
+        }
+    };
+    if !fits {
+        report.wrong("topology.kind", format!("no server that {what} is named"), help);
+    }
+}

@@ -1,0 +1,332 @@
+//! What stands in a mapping: JSON with words in braces, filled in for each message, and pointers into what comes.
+
+use serde_json::{Value, json};
+
+use super::Place;
+use crate::plan::Role;
+use crate::signaling::protocol::{ClientMessage, IceCandidate};
+
+/// The words that a mapping may use, in braces.
+const WORDS: [&str; 15] = [
+    "room",
+    "role",
+    "peer",
+    "feed",
+    "id",
+    "to",
+    "type",
+    "sdp",
+    "description",
+    "candidate",
+    "line",
+    "mid",
+    "index",
+    "signal",
+    "version",
+];
+
+/// What the words stand for in one message.
+#[derive(Debug, Default)]
+pub(super) struct Words(Vec<(&'static str, Value)>);
+
+impl Words {
+    pub(super) fn new(id: Option<&str>, place: Place<'_>) -> Self {
+        let role = place.role.map(|role| match role {
+            Role::Offerer => "offerer",
+            Role::Answerer => "answerer",
+        });
+        let known = [
+            ("id", id),
+            ("room", place.room),
+            ("role", role),
+            ("peer", place.peer),
+            ("feed", place.feed),
+            ("version", Some(env!("CARGO_PKG_VERSION"))),
+        ];
+        Self(known.into_iter().filter_map(|(word, value)| Some((word, value?.into()))).collect())
+    }
+
+    /// With those of a description or a candidate.
+    pub(super) fn of(mut self, message: &ClientMessage) -> Self {
+        match message {
+            ClientMessage::Offer { to, sdp } => self.describe("offer", to, sdp),
+            ClientMessage::Answer { to, sdp } => self.describe("answer", to, sdp),
+            ClientMessage::Candidate { to, candidate } => self.candidate(to, candidate.as_ref()),
+            _ => {}
+        }
+        self
+    }
+
+    fn describe(&mut self, kind: &str, to: &str, sdp: &str) {
+        let description = json!({"type": kind, "sdp": sdp});
+        self.0.extend([
+            ("to", to.into()),
+            ("type", kind.into()),
+            ("sdp", sdp.into()),
+            ("signal", description.clone()),
+            ("description", description),
+        ]);
+    }
+
+    fn candidate(&mut self, to: &str, candidate: Option<&IceCandidate>) {
+        // Who hears the end need not know of it.
+        let end = IceCandidate::end();
+        let candidate = candidate.unwrap_or(&end);
+        let init = json!(candidate);
+        self.0.extend([
+            ("to", to.into()),
+            ("type", "candidate".into()),
+            ("line", candidate.candidate.as_str().into()),
+            ("mid", json!(candidate.sdp_mid)),
+            ("index", json!(candidate.sdp_m_line_index)),
+            ("signal", json!({"type": "candidate", "candidate": init.clone()})),
+            ("candidate", init),
+        ]);
+    }
+
+    /// The template with its words filled in.
+    pub(super) fn fill(&self, template: &Value) -> Value {
+        match template {
+            Value::String(text) => self.fill_text(text),
+            Value::Array(values) => values.iter().map(|value| self.fill(value)).collect(),
+            Value::Object(members) => members
+                .iter()
+                .map(|(name, value)| (name.clone(), self.fill(value)))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+            other => other.clone(),
+        }
+    }
+
+    /// The text with its words filled in.
+    pub(super) fn text(&self, template: &str) -> String {
+        match self.fill_text(template) {
+            Value::String(text) => text,
+            other => other.to_string(),
+        }
+    }
+
+    /// The URL with its words filled in, each as one segment of a path or one value of a query.
+    pub(super) fn url(&self, template: &str) -> String {
+        let encoded = |value: &Value| {
+            let written = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            encode(&written).into()
+        };
+        Self(self.0.iter().map(|(word, value)| (*word, encoded(value))).collect()).text(template)
+    }
+
+    /// A text that is one word becomes what the word stands for; words within a text are written into it.
+    fn fill_text(&self, text: &str) -> Value {
+        if let Some(value) = word(text).and_then(|word| self.get(word)) {
+            return value.clone();
+        }
+        let mut filled = text.to_owned();
+        for (word, value) in &self.0 {
+            let written = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            filled = filled.replace(&format!("{{{word}}}"), &written);
+        }
+        filled.into()
+    }
+
+    fn get(&self, word: &str) -> Option<&Value> {
+        self.0.iter().find(|(known, _)| *known == word).map(|(_, value)| value)
+    }
+}
+
+/// Percent-encodes what is not unreserved (RFC 3986, section 2.3).
+pub(super) fn encode(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(byte.into());
+        } else {
+            encoded += &format!("%{byte:02X}");
+        }
+        encoded
+    })
+}
+
+/// The word of a text that is nothing else.
+fn word(text: &str) -> Option<&str> {
+    text.strip_prefix('{')?.strip_suffix('}').filter(|word| !word.contains(['{', '}']))
+}
+
+/// Puts the values of the environment in place of `${NAME}`.
+pub(super) fn resolve(template: &mut Value) -> Result<(), String> {
+    match template {
+        Value::String(text) => resolve_text(text).map(|resolved| *text = resolved),
+        Value::Array(values) => values.iter_mut().try_for_each(resolve),
+        Value::Object(members) => members.values_mut().try_for_each(resolve),
+        _ => Ok(()),
+    }
+}
+
+/// A text with the value of the environment if it is `${NAME}`.
+pub(super) fn resolve_text(text: &str) -> Result<String, String> {
+    match variable(text) {
+        Some(name) => std::env::var(name)
+            .map_err(|error| format!("the environment variable {name} of [signaling.socketio]: {error}")),
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// The variables of the environment that a template needs.
+pub(crate) fn variables(template: &Value) -> Vec<&str> {
+    match template {
+        Value::String(text) => variable(text).into_iter().collect(),
+        Value::Array(values) => values.iter().flat_map(variables).collect(),
+        Value::Object(members) => members.values().flat_map(variables).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn variable(text: &str) -> Option<&str> {
+    text.strip_prefix("${")?.strip_suffix('}').filter(|name| !name.contains(['{', '}']))
+}
+
+/// The words in braces that no mapping may use.
+pub(crate) fn check_arguments(template: &Value) -> Vec<String> {
+    let known = |word: &str| WORDS.contains(&word);
+    match template {
+        Value::String(text) if variable(text).is_some() => Vec::new(),
+        Value::String(text) => text
+            .split('{')
+            .skip(1)
+            .filter_map(|rest| rest.split_once('}'))
+            .map(|(word, _)| word)
+            .filter(|word| !known(word) && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
+            .map(str::to_owned)
+            .collect(),
+        Value::Array(values) => values.iter().flat_map(check_arguments).collect(),
+        Value::Object(members) => members.values().flat_map(check_arguments).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The words that a mapping may use, for messages.
+pub(crate) fn known_words() -> String {
+    WORDS.map(|word| format!("{{{word}}}")).join(", ")
+}
+
+/// Whether a text is a JSON pointer (RFC 6901) into the arguments of an event.
+pub(crate) fn check_pointer(pointer: &str) -> bool {
+    let mut parts = pointer.split('/');
+    parts.next() == Some("") && parts.next().is_some_and(|index| index.parse::<u16>().is_ok())
+}
+
+/// A session description where a mapping points: an object with an `sdp`, such an object as a text, or the text itself.
+pub(crate) fn read_description(value: &Value) -> Option<String> {
+    match value {
+        Value::Object(members) => members.get("sdp")?.as_str().map(str::to_owned),
+        Value::String(text) if text.trim_start().starts_with('{') => {
+            read_description(&serde_json::from_str::<Value>(text).ok().filter(Value::is_object)?)
+        }
+        Value::String(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// A candidate where a mapping points: in the form of the W3C, in the older one with `id` and `label`, or its line alone.
+/// `Some(None)` is the end of candidates.
+pub(super) fn read_candidate(value: &Value) -> Option<Option<IceCandidate>> {
+    let candidate = match value {
+        Value::Null => return Some(None),
+        Value::String(text) if text.trim_start().starts_with('{') => {
+            return read_candidate(&serde_json::from_str::<Value>(text).ok().filter(Value::is_object)?);
+        }
+        Value::String(line) => {
+            IceCandidate { candidate: line.clone(), sdp_m_line_index: Some(0), ..IceCandidate::default() }
+        }
+        Value::Object(members) => {
+            let text = |names: [&str; 2]| names.iter().find_map(|name| Some(members.get(*name)?.as_str()?.to_owned()));
+            let number =
+                |names: [&str; 2]| names.iter().find_map(|name| u16::try_from(members.get(*name)?.as_u64()?).ok());
+            IceCandidate {
+                candidate: members.get("candidate")?.as_str()?.to_owned(),
+                sdp_mid: text(["sdpMid", "id"]),
+                sdp_m_line_index: number(["sdpMLineIndex", "label"]),
+                username_fragment: text(["usernameFragment", "ufrag"]),
+            }
+        }
+        _ => return None,
+    };
+    Some(Some(candidate).filter(|candidate| !candidate.candidate.is_empty()))
+}
+
+/// Whether there is a session description or a candidate anywhere in it.
+pub(super) fn brings_signaling(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.starts_with("v=0") || text.starts_with("candidate:") || text.contains("\\r\\nm="),
+        Value::Array(values) => values.iter().any(brings_signaling),
+        Value::Object(members) => members.values().any(brings_signaling),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer() -> ClientMessage {
+        ClientMessage::Offer { to: "b".into(), sdp: "v=0\r\n".into() }
+    }
+
+    #[test]
+    fn words_are_filled_in_with_what_they_stand_for() {
+        let words = Words::new(Some("a"), Place { room: Some("r"), ..Place::default() }).of(&offer());
+        let template =
+            json!({"offer": "{description}", "to": "{to}", "from": "user-{id}", "n": 1, "in": ["{room}/{type}"]});
+        let filled = json!({"offer": {"type": "offer", "sdp": "v=0\r\n"}, "to": "b", "from": "user-a", "n": 1, "in": ["r/offer"]});
+        assert_eq!(words.fill(&template), filled);
+    }
+
+    #[test]
+    fn braces_that_are_no_word_stay() {
+        assert_eq!(Words::default().fill(&json!("{to} {}")), json!("{to} {}"));
+        assert_eq!(
+            check_arguments(&json!([{"a": "{sdpp}", "b": "{sdp}"}, "x {whom} y", "{\"a\":1}"])),
+            ["sdpp", "whom"]
+        );
+    }
+
+    #[test]
+    fn descriptions_are_read_in_every_form() {
+        let forms = [json!({"type": "offer", "sdp": "v=0"}), json!("v=0"), json!("{\"sdp\":\"v=0\"}")];
+        assert!(forms.iter().all(|form| read_description(form).as_deref() == Some("v=0")));
+        assert_eq!(read_description(&json!(7)), None);
+    }
+
+    #[test]
+    fn candidates_are_read_in_every_form() {
+        let line = "candidate:1 1 udp 1 192.0.2.1 5 typ host";
+        let expected = IceCandidate {
+            candidate: line.into(),
+            sdp_mid: Some("1".into()),
+            sdp_m_line_index: Some(1),
+            ..IceCandidate::default()
+        };
+        let new = json!({"candidate": line, "sdpMid": "1", "sdpMLineIndex": 1});
+        let old = json!({"candidate": line, "id": "1", "label": 1});
+        let text = json!(new.to_string());
+        for form in [new, old, text] {
+            assert_eq!(read_candidate(&form), Some(Some(expected.clone())), "{form}");
+        }
+        assert_eq!(read_candidate(&json!(line)).flatten().map(|it| it.candidate), Some(line.to_owned()));
+        for end in [json!(null), json!({"candidate": ""})] {
+            assert_eq!(read_candidate(&end), Some(None), "{end}");
+        }
+        assert_eq!(read_candidate(&json!({"foo": 1})), None);
+    }
+
+    #[test]
+    fn the_end_of_candidates_is_said_as_browsers_say_it() {
+        let words = Words::default().of(&ClientMessage::Candidate { to: "b".into(), candidate: None });
+        assert_eq!(words.fill(&json!("{candidate}"))["candidate"], "");
+        assert_eq!(read_candidate(&words.fill(&json!("{candidate}"))), Some(None));
+    }
+
+    #[test]
+    fn pointers_lead_into_arguments() {
+        assert!(["/0", "/0/offer/sdp", "/1/from"].into_iter().all(check_pointer));
+        assert!(!["", "0", "/", "/from", "offer"].into_iter().any(check_pointer));
+    }
+}

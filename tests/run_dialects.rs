@@ -1,0 +1,153 @@
+//! Pages of other signaling protocols, with the public clients of npm as they are, call simulated peers and are called by
+//! them, through the bundled server.
+
+mod common;
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use common::{Lab, Run, repository, text};
+use serde_json::Value;
+
+/// The packages that `ci/install` sets up.
+fn packages() -> PathBuf {
+    let packages = repository("target/tools/node/node_modules");
+    assert!(packages.exists(), "{} is missing: run ci/install", packages.display());
+    packages
+}
+
+/// What a page got.
+struct Counts(Value);
+
+impl Counts {
+    fn of(&self, what: &str) -> u64 {
+        self.0[what].as_u64().unwrap_or_else(|| panic!("{}", self.0))
+    }
+}
+
+/// A call of a simulated peer with a page; `page` makes its command line from the server's URL and its role.
+fn call(protocol: &str, media: &str, role: &str, page: impl FnOnce(&str) -> Vec<String>) -> (Value, Counts) {
+    let lab = Lab::new();
+    let (offerer, answerer) = if role == "offer" { ("them", "us") } else { ("us", "them") };
+    let settings = if protocol == "peerjs" { "[signaling.peerjs]\nid = \"{room}-{role}\"" } else { "" };
+    let scenario = lab.scenario(
+        "dialects",
+        &format!(
+            r#"
+schema = 1
+name = "dialects"
+[signaling]
+protocol = "{protocol}"
+{settings}
+{media}
+[load]
+hold = "3s"
+[[peers]]
+name = "us"
+[[peers]]
+name = "them"
+engine = "external"
+[[topology.calls]]
+offerer = "{offerer}"
+answerer = "{answerer}"
+room = "lobby"
+"#
+        ),
+    );
+    let child = lab.start(&scenario);
+    let (port, ca) = lab.bundled_server(&child);
+    let url = format!("https://localhost:{port}");
+    let page = start(&page(&url), text(&ca));
+    let run = Run::new(child.wait_with_output().expect("the run ends"), &lab.out());
+    let page = page.wait_with_output().expect("the page ends");
+    let said = String::from_utf8_lossy(&page.stdout).into_owned();
+    let complaints = String::from_utf8_lossy(&page.stderr).into_owned();
+    assert!(page.status.success(), "{said}{complaints}");
+    eprintln!("{complaints}");
+    run.assert_code(0);
+    let report = run.report();
+    assert_eq!(report["calls"]["connected"], 1);
+    (report, Counts(serde_json::from_str(said.trim()).expect("a line of JSON")))
+}
+
+/// A page ends once its input is closed, which waiting for it does.
+fn start(arguments: &[String], ca: &str) -> Child {
+    Command::new("node")
+        .arg(repository(&format!("tests/foreign/{}.cjs", arguments[0])))
+        .args(&arguments[1..])
+        .env("NODE_PATH", packages())
+        .env("NODE_EXTRA_CA_CERTS", ca)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("node starts")
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// Streams that the simulated peer has verified.
+fn verified(report: &Value) -> usize {
+    let media = report["media"].as_array().expect("media");
+    media.iter().filter(|media| media["verified"] == true).count()
+}
+
+/// All that a call carries arrives at both ends.
+fn assert_everything(report: &Value, counts: &Counts) {
+    assert!(counts.of("frames") > 0 && counts.of("samples") > 0 && counts.of("messages") > 0, "{}", counts.0);
+    assert!(verified(report) >= 2, "{}", report["media"]);
+}
+
+#[test]
+fn a_page_of_socket_io_is_called_over_each_transport() {
+    for transport in ["", "websocket", "polling"] {
+        let page = |url: &str| words(&["socketio", url, "lobby", "answer", transport]);
+        let (report, counts) = call("socketio", "", "answer", page);
+        assert_everything(&report, &counts);
+    }
+}
+
+#[test]
+fn a_page_of_socket_io_calls() {
+    let (report, counts) = call("socketio", "", "offer", |url| words(&["socketio", url, "lobby", "offer"]));
+    assert_everything(&report, &counts);
+}
+
+#[test]
+fn a_page_of_simple_peer_calls_and_is_called() {
+    for role in ["offer", "answer"] {
+        let (report, counts) = call("socketio", "", role, |url| words(&["simple-peer", url, "lobby", role]));
+        assert_everything(&report, &counts);
+    }
+}
+
+#[test]
+fn a_page_of_socket_io_calls_a_peer_of_the_harness_protocol() {
+    let (report, counts) = call("harness", "", "offer", |url| words(&["socketio", url, "lobby", "offer"]));
+    assert_everything(&report, &counts);
+}
+
+#[test]
+fn a_page_of_peerjs_exchanges_data() {
+    let media = "[media]\nvideo = \"none\"\naudio = \"none\"";
+    for (role, own, other) in
+        [("offer", "lobby-offerer", "lobby-answerer"), ("answer", "lobby-answerer", "lobby-offerer")]
+    {
+        let (_, counts) = call("peerjs", media, role, |url| words(&["peerjs", url, own, "data", role, other]));
+        assert!(counts.of("messages") > 0, "{}", counts.0);
+    }
+}
+
+#[test]
+fn a_page_of_peerjs_exchanges_media() {
+    let media = "[media.data]\nenabled = false";
+    for (role, own, other) in
+        [("offer", "lobby-offerer", "lobby-answerer"), ("answer", "lobby-answerer", "lobby-offerer")]
+    {
+        let (report, counts) = call("peerjs", media, role, |url| words(&["peerjs", url, own, "media", role, other]));
+        assert!(counts.of("frames") > 0 && counts.of("samples") > 0, "{}", counts.0);
+        assert_eq!(verified(&report), 2, "{}", report["media"]);
+    }
+}
