@@ -12,6 +12,9 @@ use std::sync::OnceLock;
 use common::{Lab, Run, repository, text};
 use serde_json::{Value, json};
 
+/// The role of a foreign client that offers a data channel, which nobody uses, and once that is connected, media.
+const LATER: &str = "offer-later";
+
 /// A call of a foreign client with a simulated peer.
 #[derive(Clone, Copy, Debug)]
 struct Call {
@@ -50,7 +53,8 @@ impl Outcome {
         let mut kinds: Vec<&str> =
             media.filter(|it| it["verified"] == true).filter_map(|it| it["kind"].as_str()).collect();
         kinds.sort_unstable();
-        assert_eq!(kinds, ["audio", "data_echo", "video"], "{call:?}: {:#}", self.report["media"]);
+        let expected: &[&str] = if call.role == LATER { &["audio", "video"] } else { &["audio", "data_echo", "video"] };
+        assert_eq!(kinds, expected, "{call:?}: {:#}", self.report["media"]);
     }
 
     /// Each call of the run connected and carried everything to its simulated peer.
@@ -87,14 +91,20 @@ fn every(keys: &[&'static str], fingerprints: &[&'static str]) -> Vec<Call> {
 
 fn scenario(calls: &[Call]) -> String {
     let mut scenario = "name = \"interop\"\n[load]\nhold = \"2s\"\n".to_owned();
+    if calls.iter().any(|call| call.role == LATER) {
+        scenario += "[media.data]\nenabled = false\n";
+    }
     for call in calls {
         let (room, stack) = (call.room(), call.stack);
-        let (offerer, answerer) = if call.role == "offer" { ("them", "us") } else { ("us", "them") };
+        let (offerer, answerer) = if call.role == "answer" { ("us", "them") } else { ("them", "us") };
+        // Who gets media with a later offer has none to send with the first one.
+        let direction = if call.role == LATER { "recvonly" } else { "sendrecv" };
         scenario += &format!(
             r#"
 [[peers]]
 name = "us-{room}"
 stack = "{stack}"
+direction = "{direction}"
 [[peers]]
 name = "them-{room}"
 engine = "external"
@@ -240,6 +250,15 @@ fn pion_calls_and_is_called_with_certificates_of_either_kind() {
     let outcome = run(&calls, |port, ca| calls.iter().map(|call| pion(program, call, port, ca)).collect());
     outcome.assert_all_verified();
     outcome.said.iter().for_each(|(call, said)| assert_intact(call, said));
+}
+
+/// As LiveKit does, which is built on Pion.
+#[test]
+fn pion_adds_media_with_a_later_offer() {
+    let call = |stack| Call { stack, role: LATER, key: "ecdsa", fingerprints: "one" };
+    let (program, calls) = (pion_client(), ["async", "dense"].map(call));
+    let outcome = run(&calls, |port, ca| calls.iter().map(|call| pion(program, call, port, ca)).collect());
+    outcome.assert_all_verified();
 }
 
 #[test]

@@ -7,6 +7,9 @@
 //! | `Ice` | a working pair | a working pair |
 //! | `Dtls` … `Media` | see [`Tracker`] | see [`Tracker`] |
 //!
+//! Later offers to the answerer change what the connection carries (RFC 9429, section 5.3.2): servers that pass media on add it
+//! as it comes. They are answered on the connection that is there, and are no phase of the call.
+//!
 //! Candidates of the other end that come before its description wait for it (RFC 8838, section 12).
 
 use std::sync::Arc;
@@ -112,8 +115,8 @@ impl Negotiation {
     async fn on_message(&mut self, message: Result<ServerMessage, ClientError>) -> Result<(), String> {
         let message = match message {
             Ok(message) => message,
-            // A call that is up does not need its signaling server any more.
-            Err(_) if self.tracker.get().connected => std::future::pending().await,
+            // A call that is up does not need its signaling server any more, unless that refuses media that has not come.
+            Err(error) if self.tracker.get().connected && !self.refuses_media(&error) => std::future::pending().await,
             Err(error) => return Err(format!("signaling: {error}")),
         };
         match message {
@@ -126,6 +129,9 @@ impl Negotiation {
             ServerMessage::Offer { from, sdp } if self.role == Role::Answerer && self.other.is_none() => {
                 self.tracker.recorder().mark(Mark::OfferReceived);
                 self.answer(from, sdp).await
+            }
+            ServerMessage::Offer { from, sdp } if self.role == Role::Answerer && self.is_other(&from) => {
+                self.answer_again(from, sdp).await
             }
             ServerMessage::Answer { from, sdp } if self.role == Role::Offerer && self.other.as_ref() == Some(&from) => {
                 self.tracker.recorder().mark(Mark::AnswerReceived);
@@ -226,6 +232,16 @@ impl Negotiation {
         Ok(())
     }
 
+    async fn answer_again(&mut self, to: String, sdp: String) -> Result<(), String> {
+        let later = |error: &dyn std::fmt::Display| format!("a later offer cannot be answered: {error}");
+        let description = RTCSessionDescription::offer(sdp).map_err(|error| invalid("later offer", &error))?;
+        self.set_remote(description, "later offer").await?;
+        let answer = self.connection.create_answer().await.map_err(|error| later(&error))?;
+        let sdp = answer.sdp.clone();
+        self.connection.set_local_description(answer).await.map_err(|error| later(&error))?;
+        self.send(&ClientMessage::Answer { to, sdp }).await
+    }
+
     async fn set_remote(&mut self, description: RTCSessionDescription, what: &str) -> Result<(), String> {
         let sdp = description.sdp.clone();
         self.connection.set_remote_description(description).await.map_err(|error| invalid(what, &error))?;
@@ -273,6 +289,11 @@ impl Negotiation {
     fn is_other(&self, from: &str) -> bool {
         // Candidates may overtake the offer that they belong to only on a server that reorders; ours does not.
         self.other.as_deref() == Some(from)
+    }
+
+    fn refuses_media(&self, error: &ClientError) -> bool {
+        let arrived = self.tracker.get().arrived;
+        matches!(error, ClientError::Refusal { .. }) && self.tracker.expected().missing(arrived).is_some()
     }
 
     fn why_failed(&self) -> String {

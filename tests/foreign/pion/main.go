@@ -1,7 +1,9 @@
 // Command pion is a client of docs/signaling.md on Pion. It sends the repository's fixtures, and counts what comes, and how
 // much of that is a frame or packet of the fixtures.
 //
-// Usage: pion URL CA ROOM offer|answer ecdsa|rsa FIXTURES FINGERPRINTS
+// Usage: pion URL CA ROOM offer|offer-later|answer ecdsa|rsa FIXTURES FINGERPRINTS
+//
+// With "offer-later" its first offer has a data channel only. Once that is connected, it offers anew, with media.
 //
 // FINGERPRINTS says which lines its description has: "one" of SHA-256; "strongest-first", of SHA-512, -384 and -256; "decoy",
 // one of another certificate before its own; "wrong", of other certificates only.
@@ -55,13 +57,16 @@ type client struct {
 	fingerprints string
 	fixtures     *fixtures
 	offers       bool
-	other        string
-	early        []webrtc.ICECandidateInit
+	later        bool
+	// Closed once media has been negotiated.
+	negotiated chan struct{}
+	other      string
+	early      []webrtc.ICECandidateInit
 }
 
 func main() {
 	if len(os.Args) != 8 {
-		fail(fmt.Errorf("usage: pion URL CA ROOM offer|answer ecdsa|rsa FIXTURES FINGERPRINTS"))
+		fail(fmt.Errorf("usage: pion URL CA ROOM offer|offer-later|answer ecdsa|rsa FIXTURES FINGERPRINTS"))
 	}
 	url, ca, room, role, kind, folder := os.Args[1], os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6]
 	media, err := readFixtures(folder)
@@ -80,7 +85,12 @@ func main() {
 	socket, _, err := dialer.Dial(url, nil)
 	check(err)
 	client := &client{socket: socket, pc: pc, certificate: certificate, fingerprints: os.Args[7], fixtures: media,
-		offers: role == "offer"}
+		offers: role != "answer", later: role == "offer-later", negotiated: make(chan struct{})}
+	if client.later {
+		pc.OnConnectionStateChange(client.offerMedia)
+	} else {
+		close(client.negotiated)
+	}
 	pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { media.count(track) })
 	pc.OnDataChannel(client.talk)
 	pc.OnICECandidate(client.trickle)
@@ -154,7 +164,12 @@ func (c *client) handle(m message, room string) error {
 		}
 		return c.describe(answer)
 	case "answer":
-		return c.described(webrtc.SDPTypeAnswer, m.SDP)
+		if err := c.described(webrtc.SDPTypeAnswer, m.SDP); err != nil {
+			return err
+		}
+		if c.later && len(c.pc.GetSenders()) > 0 {
+			close(c.negotiated)
+		}
 	case "candidate":
 		if m.Candidate == nil || m.Candidate.Candidate == "" {
 			return nil
@@ -175,14 +190,28 @@ func (c *client) call(id string) error {
 		return nil
 	}
 	c.other = id
-	if err := c.sendMedia(); err != nil {
-		return err
+	if !c.later {
+		if err := c.sendMedia(); err != nil {
+			return err
+		}
 	}
 	channel, err := c.pc.CreateDataChannel("echo", nil)
 	if err != nil {
 		return err
 	}
 	c.talk(channel)
+	return c.offer()
+}
+
+// offerMedia offers anew, once the connection is up.
+func (c *client) offerMedia(state webrtc.PeerConnectionState) {
+	if state == webrtc.PeerConnectionStateConnected {
+		check(c.sendMedia())
+		check(c.offer())
+	}
+}
+
+func (c *client) offer() error {
 	offer, err := c.pc.CreateOffer(nil)
 	if err != nil {
 		return err
@@ -212,6 +241,7 @@ func (c *client) described(kind webrtc.SDPType, sdp string) error {
 			return err
 		}
 	}
+	c.early = nil
 	return nil
 }
 
@@ -254,7 +284,7 @@ func (c *client) sendMedia() error {
 		if _, err := c.pc.AddTrack(track); err != nil {
 			return err
 		}
-		go stream.send(track, c.pc)
+		go stream.send(track, c.pc, c.negotiated)
 	}
 	return nil
 }

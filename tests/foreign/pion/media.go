@@ -94,8 +94,9 @@ func (f *fixtures) streams() []stream {
 	}
 }
 
-// send sends a stream in a loop, from when the connection is up.
-func (s stream) send(track *webrtc.TrackLocalStaticRTP, pc *webrtc.PeerConnection) {
+// send sends a stream in a loop, from when it has been negotiated and the connection is up.
+func (s stream) send(track *webrtc.TrackLocalStaticRTP, pc *webrtc.PeerConnection, negotiated <-chan struct{}) {
+	<-negotiated
 	for pc.ConnectionState() != webrtc.PeerConnectionStateConnected {
 		time.Sleep(5 * time.Millisecond)
 	}
