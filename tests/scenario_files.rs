@@ -56,7 +56,7 @@ fn every_key_is_documented_and_every_documented_key_exists() {
     let keys =
         tables.filter_map(|table| table["properties"].as_object()).flat_map(|keys| keys.keys().map(String::as_str));
     let keys: BTreeSet<&str> = keys.collect();
-    let pages = ["scenario", "socketio", "peerjs", "janus", "whip", "mediasoup"];
+    let pages = ["scenario", "socketio", "peerjs", "janus", "whip", "mediasoup", "livekit"];
     let text: String =
         pages.iter().map(|page| std::fs::read_to_string(root(&format!("docs/{page}.md"))).unwrap()).collect();
     // Tables of keys, not those of events and the like.

@@ -25,6 +25,21 @@ fn a_literal_is_refused_and_hidden() {
 }
 
 #[test]
+fn a_literal_of_signaling_is_refused_and_hidden() {
+    for (protocol, table) in [
+        ("janus", "{ apisecret = \"hunter2\" }"),
+        ("janus", "{ token = \"hunter2\" }"),
+        ("whip", "{ publish = \"https://h\", token = \"hunter2\" }"),
+        ("livekit", "{ key = \"k\", secret = \"hunter2\" }"),
+    ] {
+        let text = format!("name = \"a\"\n[signaling]\nprotocol = \"{protocol}\"\n{protocol} = {table}\n[[peers]]\n");
+        let errors = load("a.toml", &text, &Overrides::default()).unwrap_err();
+        assert!(errors.to_string().contains("the credential is a literal"), "{errors}");
+        assert!(!format!("{errors:?}").contains("hunter2"), "{errors:?}");
+    }
+}
+
+#[test]
 fn a_literal_is_hidden_in_the_excerpts_of_other_errors() {
     for credential in ["\"hunter2\"", "['hunter2']"] {
         let errors = load("a.toml", &scenario(credential), &Overrides::default()).unwrap_err();

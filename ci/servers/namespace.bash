@@ -55,10 +55,12 @@ case $what in
   janus)
     start_janus true
     ;;
-  kurento-double)
+  kurento-double | livekit-double)
     start_janus true
+    LIVEKIT_SECRET=$(openssl rand -hex 16)
+    export LIVEKIT_SECRET
     # It connects to Janus only when a client comes, which is after both are up.
-    node_server kurento.cjs wss://127.0.0.1:8989
+    node_server "${what%-double}.cjs" wss://127.0.0.1:8989
     port() { if is_open 8989; then head -n 1 "$work/port"; fi; }
     ;;
   whip)

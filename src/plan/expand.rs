@@ -67,6 +67,7 @@ fn protocol(scenario: &Scenario) -> Protocol {
         SignalingProtocol::Whip => signaling.whip.clone().map_or(Protocol::Harness, |whip| Protocol::Whip(whip.into())),
         SignalingProtocol::Mediasoup => Protocol::Mediasoup(signaling.mediasoup.clone().unwrap_or_default().into()),
         SignalingProtocol::Kurento => Protocol::Kurento,
+        SignalingProtocol::LiveKit => Protocol::LiveKit(signaling.livekit.clone().unwrap_or_default().into()),
         SignalingProtocol::PeerJs => Protocol::PeerJs(signaling.peerjs.clone().unwrap_or_default()),
     }
 }

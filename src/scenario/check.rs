@@ -120,7 +120,8 @@ fn ice(scenario: &Scenario, base: &Path, report: &mut Report<'_>) {
 pub(crate) fn check_credential(report: &mut Report<'_>, path: &str, credential: &str) {
     match variable(credential) {
         None => {
-            let help = "put it into an environment variable and write credential = \"${NAME_OF_THE_VARIABLE}\"";
+            let key = path.rsplit('.').next().unwrap_or("credential");
+            let help = format!("put it into an environment variable and write {key} = \"${{NAME_OF_THE_VARIABLE}}\"");
             report.wrong(path, "the credential is a literal: a secret must not be in a file", help);
         }
         Some(name) if !(report.surroundings.has_variable)(name) => {

@@ -17,6 +17,7 @@ pub(super) fn check(scenario: &Scenario, report: &mut Report<'_>) {
         ("janus", signaling.janus.is_some(), SignalingProtocol::Janus),
         ("whip", signaling.whip.is_some(), SignalingProtocol::Whip),
         ("mediasoup", signaling.mediasoup.is_some(), SignalingProtocol::Mediasoup),
+        ("livekit", signaling.livekit.is_some(), SignalingProtocol::LiveKit),
     ];
     for (name, _, _) in tables.iter().filter(|(_, is_there, of)| *is_there && signaling.protocol != *of) {
         let help = format!("add protocol = \"{name}\" to [signaling], or remove the table");
@@ -40,6 +41,9 @@ pub(super) fn check(scenario: &Scenario, report: &mut Report<'_>) {
     }
     if signaling.protocol == SignalingProtocol::Mediasoup {
         mediasoup(scenario, report);
+    }
+    if signaling.protocol == SignalingProtocol::LiveKit {
+        livekit(scenario, report);
     }
     if signaling.protocol == SignalingProtocol::Kurento && signaling.url.is_none() {
         let help = "add url = \"wss://host:8433\", and `ca` if its certificate is not publicly trusted";
@@ -124,6 +128,26 @@ fn mediasoup(scenario: &Scenario, report: &mut Report<'_>) {
         let message = format!("`{name}` is no method that simulated peers use");
         let help = format!("the methods are {}", METHODS.join(", "));
         report.wrong(&format!("signaling.mediasoup.methods.{name}"), message, help);
+    }
+}
+
+/// LiveKit is a server that passes media on, to whom a token lets in.
+fn livekit(scenario: &Scenario, report: &mut Report<'_>) {
+    let signaling = &scenario.signaling;
+    if signaling.url.is_none() {
+        let help = "add url = \"wss://host:7880\", and `ca` if its certificate is not publicly trusted";
+        report.wrong("signaling.protocol", "the bundled server is no LiveKit: it is not said where yours is", help);
+    }
+    if scenario.topology.kind != TopologyKind::Sfu {
+        let help = "add kind = \"sfu\" to [topology]";
+        report.wrong("signaling.protocol", "LiveKit passes media on: nobody can call it", help);
+    }
+    let settings = signaling.livekit.as_ref();
+    if settings.is_some_and(|settings| settings.key.is_empty()) {
+        report.wrong("signaling.livekit.key", "a token needs a key", "write the API key of your server");
+    }
+    if let Some(secret) = settings.and_then(|settings| settings.secret.as_deref()) {
+        check_credential(report, "signaling.livekit.secret", secret);
     }
 }
 
@@ -233,6 +257,20 @@ mod tests {
         );
         let plan = plan(&format!("{table}mediasoup = {{ methods = {{ consume = \"c\" }} }}\n{rooms}")).unwrap();
         assert!(matches!(plan.signaling.protocol, Protocol::Mediasoup(_)), "{:?}", plan.signaling);
+    }
+
+    #[test]
+    fn a_livekit_must_be_somewhere_and_its_secret_elsewhere() {
+        refused("protocol = \"livekit\"", "the bundled server is no LiveKit");
+        let table = "protocol = \"livekit\"\nurl = \"wss://h\"\n";
+        refused(table, "add kind = \"sfu\"");
+        let with = |settings: &str| format!("{table}livekit = {{ {settings} }}\n[topology]\nkind = \"sfu\"");
+        refused(&with("key = \"\""), "a token needs a key");
+        refused(&with("secret = \"hunter2\""), "a secret must not be in a file");
+        let plan = plan(&with("key = \"k\", secret = \"${LIVEKIT_SECRET}\"")).unwrap();
+        let written = toml::to_string(&plan).unwrap();
+        assert!(written.contains("secret = \"${LIVEKIT_SECRET}\""), "{written}");
+        assert_eq!(toml::from_str::<Plan>(&written).unwrap().signaling, plan.signaling, "{written}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::network::Network;
 use super::units::{Share, Size, Time};
 use crate::plan::{BrowserSource, Engine, IceTransportPolicy, MediaDirection, NativeStack};
 use crate::record::Metric;
-use crate::signaling::dialect::{Janus, Mediasoup, PeerJs, SocketIo, Whip};
+use crate::signaling::dialect::{Janus, LiveKit, Mediasoup, PeerJs, SocketIo, Whip};
 
 /// A test: who calls whom, what flows, and what must hold.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -102,6 +102,9 @@ pub struct Signaling {
     /// With `protocol = "mediasoup"`: the form of signaling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mediasoup: Option<Mediasoup>,
+    /// With `protocol = "livekit"`: what access tokens are made with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub livekit: Option<LiveKit>,
     /// Where the bundled server listens, as `address:port`; port 0 takes a free one. Default: `127.0.0.1:0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
@@ -130,6 +133,8 @@ pub enum SignalingProtocol {
     Mediasoup,
     /// That of Kurento Media Server, which is the other end of every call. The bundled server does not speak it.
     Kurento,
+    /// That of LiveKit, which is the other end of every call. The bundled server does not speak it.
+    LiveKit,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -140,16 +140,17 @@ fn decode<T: for<'de> Deserialize<'de>>(tree: &Tree, schema: &serde_json::Value)
     })
 }
 
-/// A credential that is written out must not show in the excerpt of an error.
+/// A secret that is written out must not show in the excerpt of an error.
 fn hide_secrets(tree: &mut Tree) {
-    let Some(Value::Array(servers)) = tree.get("ice.servers") else { return };
-    let is_literal = |server: &Value| {
-        let credential = server.get("credential");
-        credential.is_some_and(|credential| credential.as_str().is_none_or(|text| check::variable(text).is_none()))
-    };
-    let literals: Vec<usize> = (0..servers.len()).filter(|&index| is_literal(&servers[index])).collect();
-    for index in literals {
-        tree.hide(&format!("ice.servers.{index}.credential"));
+    const OF_SIGNALING: [&str; 4] = ["janus.apisecret", "janus.token", "whip.token", "livekit.secret"];
+    let servers = tree.get("ice.servers").and_then(Value::as_array).map_or(0, Vec::len);
+    let of_servers = (0..servers).map(|index| format!("ice.servers.{index}.credential"));
+    let of_signaling = OF_SIGNALING.map(|key| format!("signaling.{key}"));
+    for path in of_servers.chain(of_signaling) {
+        let is_literal = |secret: &Value| secret.as_str().is_none_or(|text| check::variable(text).is_none());
+        if tree.get(&path).is_some_and(is_literal) {
+            tree.hide(&path);
+        }
     }
 }
 

@@ -71,11 +71,11 @@ fn a_server_is_named(scenario: &Scenario, mixes: bool, report: &mut Report<'_>) 
         (false, protocol) => {
             let fits = match protocol {
                 SignalingProtocol::Janus => plugin == Some(Plugin::VideoRoom),
-                SignalingProtocol::Whip | SignalingProtocol::Mediasoup => true,
+                SignalingProtocol::Whip | SignalingProtocol::Mediasoup | SignalingProtocol::LiveKit => true,
                 _ => false,
             };
-            let help = "add protocol = \"janus\" and janus = { plugin = \"videoroom\" } to [signaling], or protocol = \"whip\" or \
-                    protocol = \"mediasoup\"";
+            let help = "add protocol = \"janus\" and janus = { plugin = \"videoroom\" } to [signaling], or protocol = \"whip\", \
+                    protocol = \"mediasoup\" or protocol = \"livekit\"";
             (fits, "passes media on", help)
         }
         (true, protocol) => {

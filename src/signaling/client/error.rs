@@ -165,10 +165,12 @@ impl ClientError {
         }
     }
 
-    pub(super) fn from_upgrade(url: &str, error: WsError) -> Self {
+    /// What the server says is quoted without the token `bearer`: LiveKit repeats one that it refuses.
+    pub(super) fn from_upgrade(url: &str, error: WsError, bearer: Option<&str>) -> Self {
         match error {
             WsError::Http(response) => {
                 let text = String::from_utf8_lossy(response.body().as_deref().unwrap_or_default()).into_owned();
+                let text = bearer.map_or_else(|| text.clone(), |bearer| text.replace(bearer, "***"));
                 let body = if text.trim().is_empty() { String::new() } else { format!(": {}", excerpt(text.trim())) };
                 Self::Upgrade { url: url.to_owned(), status: response.status().as_u16(), body }
             }
@@ -217,6 +219,8 @@ fn close_text(code: Option<u16>, reason: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio_tungstenite::tungstenite::http::Response;
+
     use super::*;
 
     #[test]
@@ -224,6 +228,16 @@ mod tests {
         assert_eq!(excerpt("short"), "short");
         let long = "é".repeat(500);
         assert_eq!(excerpt(&long), format!("{}… (1000 bytes)", "é".repeat(160)));
+    }
+
+    #[test]
+    fn a_refused_token_is_not_quoted() {
+        let token = "a".repeat(300);
+        let body = format!("invalid token: {token}, error: wrong signature\n").into_bytes();
+        let response = Response::builder().status(401).body(Some(body)).unwrap();
+        let error = ClientError::from_upgrade("wss://h/rtc", WsError::Http(Box::new(response)), Some(&token));
+        let expected = "wss://h/rtc answers the WebSocket upgrade with HTTP status 401: invalid token: ***, error: wrong signature";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
+use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, InvalidHeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use tokio_tungstenite::tungstenite::http::{self as messages, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
@@ -76,7 +76,7 @@ impl Client {
     ///
     /// Those of [`connect`](Self::connect).
     pub async fn connect_for(endpoint: &Endpoint, place: Place<'_>) -> Result<Self, ClientError> {
-        let Opening { url, subprotocol, dialect } = endpoint.protocol.connect(&endpoint.url, place)?;
+        let Opening { url, subprotocol, bearer, dialect } = endpoint.protocol.connect(&endpoint.url, place)?;
         if endpoint.protocol.is_http() {
             let (requests, answers) = http::start(endpoint.tls.clone());
             return Self::greeted(endpoint, place, dialect, Sink::Http(requests), Source::Http(answers)).await;
@@ -92,8 +92,9 @@ impl Client {
             .write_buffer_size(WRITE_BUFFER)
             .max_message_size(Some(MESSAGE_LIMIT))
             .max_frame_size(Some(MESSAGE_LIMIT));
-        let upgrade = tokio_tungstenite::client_async_with_config(request(&url, subprotocol)?, tls, Some(config));
-        let (socket, _) = upgrade.await.map_err(|error| ClientError::from_upgrade(&url, error))?;
+        let request = request(&url, subprotocol, bearer.as_deref())?;
+        let upgrade = tokio_tungstenite::client_async_with_config(request, tls, Some(config));
+        let (socket, _) = upgrade.await.map_err(|error| ClientError::from_upgrade(&url, error, bearer.as_deref()))?;
 
         let (sink, stream) = socket.split();
         let (sink, source) = (Sink::Socket(Mutex::new(sink)), Source::Socket(stream));
@@ -423,10 +424,20 @@ impl Receiver {
 }
 
 /// What a WebSocket is asked for with.
-fn request(url: &str, subprotocol: Option<&'static str>) -> Result<messages::Request<()>, ClientError> {
-    let mut request = url.into_client_request().map_err(|error| ClientError::from_upgrade(url, error))?;
+fn request(
+    url: &str,
+    subprotocol: Option<&'static str>,
+    bearer: Option<&str>,
+) -> Result<messages::Request<()>, ClientError> {
+    let mut request = url.into_client_request().map_err(|error| ClientError::from_upgrade(url, error, None))?;
     if let Some(subprotocol) = subprotocol {
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+    }
+    if let Some(bearer) = bearer {
+        let wrong = |error: InvalidHeaderValue| ClientError::Url { url: url.to_owned(), detail: error.to_string() };
+        let mut value = HeaderValue::from_str(&format!("Bearer {bearer}")).map_err(wrong)?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, value);
     }
     Ok(request)
 }

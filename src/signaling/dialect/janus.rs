@@ -104,7 +104,7 @@ pub(super) fn open(settings: &Janus, url: &str, place: Place<'_>) -> Opening {
         unexpected: None,
     };
     connection.request("create", Map::new());
-    Opening { url: url.to_owned(), subprotocol: Some(SUBPROTOCOL), dialect: Box::new(connection) }
+    Opening { subprotocol: Some(SUBPROTOCOL), ..Opening::new(url.to_owned(), Box::new(connection)) }
 }
 
 /// What the next answer of the server is to.

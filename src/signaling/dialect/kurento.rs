@@ -36,7 +36,7 @@ pub(super) fn open(url: &str) -> Opening {
     let mut connection = Connection::default();
     let parameters = json!({"type": "MediaPipeline", "constructorParams": {}, "properties": {}});
     connection.request("create", parameters, Asked::Pipeline);
-    Opening { url, subprotocol: None, dialect: Box::new(connection) }
+    Opening::new(url, Box::new(connection))
 }
 
 /// What an answer is to.

@@ -102,7 +102,7 @@ pub(super) fn open(settings: &Mediasoup, url: &str, place: Place<'_>) -> Opening
         // protoo has no greeting: who is let in is there.
         connection.greet();
     }
-    Opening { url, subprotocol: is_protoo.then_some(SUBPROTOCOL), dialect: Box::new(connection) }
+    Opening { subprotocol: is_protoo.then_some(SUBPROTOCOL), ..Opening::new(url, Box::new(connection)) }
 }
 
 /// What an answer is to.

@@ -6,6 +6,7 @@
 mod engineio;
 mod janus;
 mod kurento;
+mod livekit;
 mod mapping;
 mod mediasoup;
 mod meeting;
@@ -27,6 +28,7 @@ use serde_json::Value;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 pub use janus::{Janus, Plugin};
+pub use livekit::LiveKit;
 pub use mapping::{Exchange, Hear, Say, SocketIo};
 pub(crate) use mediasoup::METHODS;
 pub use mediasoup::{Form, Mediasoup};
@@ -60,6 +62,8 @@ pub enum Protocol {
     Mediasoup(Arc<Mediasoup>),
     /// That of Kurento Media Server, with an endpoint that sends back what it gets.
     Kurento,
+    /// That of LiveKit.
+    LiveKit(Arc<LiveKit>),
 }
 
 impl Protocol {
@@ -73,6 +77,7 @@ impl Protocol {
             Self::Whip(_) => "whip",
             Self::Mediasoup(_) => "mediasoup",
             Self::Kurento => "kurento",
+            Self::LiveKit(_) => "livekit",
         }
     }
 
@@ -96,7 +101,7 @@ impl Protocol {
 
     /// Whether its server is the other end of every call.
     pub fn ends_calls(&self) -> bool {
-        matches!(self, Self::Janus(_) | Self::Whip(_) | Self::Mediasoup(_) | Self::Kurento)
+        matches!(self, Self::Janus(_) | Self::Whip(_) | Self::Mediasoup(_) | Self::Kurento | Self::LiveKit(_))
     }
 
     /// With the values of the environment in place of `${NAME}`, for use and never for a file.
@@ -114,6 +119,7 @@ impl Protocol {
             }
             Self::Janus(settings) => Arc::make_mut(settings).resolve()?,
             Self::Whip(settings) => Arc::make_mut(settings).resolve()?,
+            Self::LiveKit(settings) => Arc::make_mut(settings).resolve()?,
             Self::Harness | Self::PeerJs(_) | Self::Mediasoup(_) | Self::Kurento => {}
         }
         Ok(self)
@@ -130,15 +136,14 @@ impl Protocol {
     /// A connection to the server at `url` that is about to be opened.
     pub(crate) fn connect(&self, url: &str, place: Place<'_>) -> Result<Opening, ClientError> {
         match self {
-            Self::Harness => {
-                Ok(Opening { url: url.to_owned(), subprotocol: None, dialect: Box::new(own::Own::default()) })
-            }
+            Self::Harness => Ok(Opening::new(url.to_owned(), Box::new(own::Own::default()))),
             Self::SocketIo(mapping) => Ok(socketio::open(mapping, url, place)),
             Self::PeerJs(settings) => peerjs::open(settings, url, place),
             Self::Janus(settings) => Ok(janus::open(settings, url, place)),
             Self::Whip(settings) => whip::open(settings, place),
             Self::Mediasoup(settings) => Ok(mediasoup::open(settings, url, place)),
             Self::Kurento => Ok(kurento::open(url)),
+            Self::LiveKit(settings) => Ok(livekit::open(settings, url, place)),
         }
     }
 }
@@ -163,8 +168,17 @@ pub(crate) struct Opening {
     pub(crate) url: String,
     /// `Sec-WebSocket-Protocol`, if the server wants one.
     pub(crate) subprotocol: Option<&'static str>,
+    /// The token of `Authorization: Bearer`, if the server wants one. It is in no error and no log.
+    pub(crate) bearer: Option<String>,
     /// What is said over it.
     pub(crate) dialect: Box<dyn Dialect>,
+}
+
+impl Opening {
+    /// With nothing but a URL.
+    fn new(url: String, dialect: Box<dyn Dialect>) -> Self {
+        Self { url, subprotocol: None, bearer: None, dialect }
+    }
 }
 
 /// One client's side of a connection. Frames and time are passed in; what is to be sent and heard waits to be taken.

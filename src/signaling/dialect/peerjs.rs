@@ -54,7 +54,7 @@ pub(super) fn open(settings: &PeerJs, url: &str, place: Place<'_>) -> Result<Ope
     let root = url.trim_end_matches('/');
     let (key, token) = (encode(&settings.key), token()?);
     let url = format!("{root}/peerjs?key={key}&id={}&token={token}&version={VERSION}", encode(&id));
-    Ok(Opening { url, subprotocol: None, dialect: Box::new(Connection { is_named, other, ..Connection::new(id) }) })
+    Ok(Opening::new(url, Box::new(Connection { is_named, other, ..Connection::new(id) })))
 }
 
 fn token() -> Result<String, ClientError> {

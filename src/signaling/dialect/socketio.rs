@@ -31,7 +31,7 @@ pub(super) fn open(mapping: &Arc<SocketIo>, url: &str, place: Place<'_>) -> Open
     let root = url.trim_end_matches('/');
     let path = mapping.path.trim_start_matches('/');
     let url = format!("{root}/{path}?EIO={}&transport=websocket{query}", engineio::VERSION);
-    Opening { url, subprotocol: None, dialect: Box::new(Connection::new(Arc::clone(mapping), place)) }
+    Opening::new(url, Box::new(Connection::new(Arc::clone(mapping), place)))
 }
 
 /// One client's connection to one namespace.

@@ -163,8 +163,9 @@ pub(super) fn resolve(template: &mut Value) -> Result<(), String> {
 /// A text with the value of the environment if it is `${NAME}`.
 pub(super) fn resolve_text(text: &str) -> Result<String, String> {
     match variable(text) {
-        Some(name) => std::env::var(name)
-            .map_err(|error| format!("the environment variable {name} of [signaling.socketio]: {error}")),
+        Some(name) => {
+            std::env::var(name).map_err(|error| format!("the environment variable {name} of [signaling]: {error}"))
+        }
         None => Ok(text.to_owned()),
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn open(settings: &Whip, place: Place<'_>) -> Result<Opening, ClientE
         redirects: 0,
         pings: Vec::new(),
     };
-    Ok(Opening { url, subprotocol: None, dialect: Box::new(session) })
+    Ok(Opening::new(url, Box::new(session)))
 }
 
 /// One session.
