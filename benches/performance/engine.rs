@@ -115,7 +115,7 @@ fn set_up(out: &Path, scenario: Scenarios<'_>, size: Size) -> Result<SetUp> {
     let hold = arriving + size.settle + size.settle;
     let load = format!(
         "{}[load]\narrivals = \"{ARRIVALS}/s\"\nhold = \"{}ms\"\n[[peers]]\ncount = {}\n",
-        serving.table(),
+        serving.table("/ws"),
         hold.as_millis(),
         2 * size.idle_pairs
     );
@@ -177,9 +177,14 @@ impl Run {
 
     /// Waits for the end; returns the report.
     pub(super) fn finish(self, out: &Path) -> Result<Value> {
-        self.process.finish()?;
+        Ok(self.finish_with_cpu(out)?.0)
+    }
+
+    /// Waits for the end; returns the report, and the CPU time of the whole run.
+    pub(super) fn finish_with_cpu(self, out: &Path) -> Result<(Value, Duration)> {
+        let cpu = self.process.finish()?;
         let report = out.join(&self.name).join("latest/report.json");
         let text = std::fs::read(&report).map_err(|error| format!("{} left no report: {error}", self.name))?;
-        Ok(serde_json::from_slice(&text)?)
+        Ok((serde_json::from_slice(&text)?, cpu))
     }
 }

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "the table is the product")]
 
 mod bookkeeping;
+mod dialects;
 mod engine;
 mod floor;
 mod pion;
@@ -33,6 +34,8 @@ struct Size {
     idle_pairs: u32,
     /// Clients of the signaling server, each of which sends [`MESSAGES`](signaling::MESSAGES) per second.
     clients: u32,
+    /// How often each protocol is measured, in turn.
+    rounds: usize,
     /// How long what is steady is measured.
     window: Duration,
     /// Until processes, memory and connections are as they stay.
@@ -43,11 +46,18 @@ const FULL: Size = Size {
     pairs: 300,
     idle_pairs: 500,
     clients: 10_000,
+    rounds: 3,
     window: Duration::from_secs(10),
     settle: Duration::from_secs(2),
 };
-const SMOKE: Size =
-    Size { pairs: 4, idle_pairs: 4, clients: 20, window: Duration::from_secs(1), settle: Duration::from_millis(500) };
+const SMOKE: Size = Size {
+    pairs: 4,
+    idle_pairs: 4,
+    clients: 20,
+    rounds: 1,
+    window: Duration::from_secs(1),
+    settle: Duration::from_millis(500),
+};
 
 fn main() -> Result<()> {
     let (mut size, mut update) = (FULL, None);
@@ -75,7 +85,9 @@ fn main() -> Result<()> {
     let pion = pion::measure(&schedule, size)?;
     println!("signaling");
     let signaling = signaling::measure(size)?;
-    let figures = Figures { size, schedule, load_average, plain, offload, engines, pion, signaling };
+    println!("dialects");
+    let dialects = dialects::measure(size)?;
+    let figures = Figures { size, schedule, load_average, plain, offload, engines, pion, signaling, dialects };
     let text = table::render(&figures);
     println!("\n{text}");
     match update {

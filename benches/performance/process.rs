@@ -48,10 +48,12 @@ impl Measured {
         }
     }
 
-    /// Waits for its end, which any exit code may be.
-    pub(super) fn finish(mut self) -> Result<()> {
+    /// Waits for its end, which any exit code may be; gives the CPU time of its whole life.
+    pub(super) fn finish(mut self) -> Result<Duration> {
+        // The kernel adds a child's time to its parent's once the parent has waited for it.
+        let before = cpu_of_children()?;
         self.child.wait()?;
-        Ok(())
+        Ok(cpu_of_children()? - before)
     }
 }
 
@@ -69,7 +71,16 @@ pub(super) fn own_cpu() -> Result<Duration> {
 
 fn cpu_of(process: &Process) -> Result<Duration> {
     let stat = process.stat()?;
-    Ok(Duration::from_secs_f64((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64))
+    Ok(from_ticks((stat.utime + stat.stime) as f64))
+}
+
+fn cpu_of_children() -> Result<Duration> {
+    let stat = Process::myself()?.stat()?;
+    Ok(from_ticks((stat.cutime + stat.cstime) as f64))
+}
+
+fn from_ticks(ticks: f64) -> Duration {
+    Duration::from_secs_f64(ticks / procfs::ticks_per_second() as f64)
 }
 
 /// The load average of the last minute: what else the machine did before the measurement.

@@ -47,7 +47,7 @@ pub(super) fn measure(size: Size) -> Result<Signaling> {
     let text = format!(
         "schema = 1\nname = \"clients\"\n{}[load]\narrivals = \"{ARRIVALS}/s\"\nhold = \"{}ms\"\n\
          [[peers]]\nengine = \"signaling\"\ncount = {}\nmessage_interval = \"{}ms\"\n",
-        serving.table(),
+        serving.table("/ws"),
         hold.as_millis(),
         size.clients,
         1_000 / MESSAGES
@@ -113,9 +113,9 @@ impl Serving {
         Ok(Self { process, ca, port })
     }
 
-    /// What a scenario that uses it says.
-    pub(super) fn table(&self) -> String {
-        format!("[signaling]\nurl = \"wss://127.0.0.1:{}/ws\"\nca = \"{}\"\n", self.port, self.ca.display())
+    /// What a scenario that uses it says, whose protocol is served at this path.
+    pub(super) fn table(&self, path: &str) -> String {
+        format!("[signaling]\nurl = \"wss://127.0.0.1:{}{path}\"\nca = \"{}\"\n", self.port, self.ca.display())
     }
 
     /// Messages relayed so far, as the server counts them.

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use super::dialects::{self, Dialect};
 use super::engine::{Engine, Streaming};
 use super::pion::Pion;
 use super::schedule::Schedule;
@@ -28,6 +29,8 @@ pub(super) struct Figures {
     /// Or what is missing.
     pub(super) pion: std::result::Result<Pion, String>,
     pub(super) signaling: Signaling,
+    /// The yardstick first.
+    pub(super) dialects: Vec<Dialect>,
 }
 
 /// The generated part.
@@ -48,6 +51,7 @@ pub(super) fn render(figures: &Figures) -> String {
     media(&mut text, figures);
     set_up(&mut text, figures);
     signaling(&mut text, figures);
+    dialects(&mut text, figures);
     targets(&mut text, figures);
     text
 }
@@ -151,6 +155,25 @@ fn signaling(text: &mut String, figures: &Figures) {
     }
 }
 
+fn dialects(text: &mut String, figures: &Figures) {
+    let _ = writeln!(text, "\n{} calls/s through the bundled server, each with two clients:\n", dialects::ARRIVALS);
+    text.push_str(
+        "| protocol | CPU per call | × own | of it the server's | failed | exchange p99 |\n|---|---|---|---|---|---|\n",
+    );
+    for dialect in &figures.dialects {
+        let _ = writeln!(
+            text,
+            "| {} | {:.2} ms | {:.2} | {:.2} ms | {} | {} |",
+            dialect.protocol,
+            dialect.cpu_ms(),
+            dialect.cpu_ms() / figures.dialects[0].cpu_ms(),
+            dialect.server_ms,
+            dialect.failed,
+            milliseconds(dialect.exchange_p99_ms),
+        );
+    }
+}
+
 /// What was asked for, and whether this run shows it.
 fn targets(text: &mut String, figures: &Figures) {
     let judged = figures.engines.iter().find(|(stack, _)| *stack == JUDGED);
@@ -209,6 +232,15 @@ fn targets(text: &mut String, figures: &Figures) {
         // A message that is on its way when the clock is read belongs to neither side.
         of.failed == 0 && of.relayed >= 0.99 * wanted && of.delivered == Some(1.0),
     );
+    let Some((own, others)) = figures.dialects.split_first() else { return };
+    for other in others {
+        let ratio = other.cpu_ms() / own.cpu_ms();
+        row(
+            &format!("{}: under 10 % more CPU per call than our own protocol", other.protocol),
+            format!("{:+.1} %, {} failed", (ratio - 1.0) * 100.0, other.failed),
+            ratio < 1.1 && other.failed == 0,
+        );
+    }
 }
 
 fn kilobytes(bytes: f64) -> String {

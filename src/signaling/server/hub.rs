@@ -31,10 +31,17 @@ pub(super) struct Hub {
 #[derive(Debug, Default)]
 struct State {
     clients: HashMap<Id, Client>,
-    rooms: HashMap<Arc<str>, Vec<Id>>,
+    rooms: HashMap<Arc<str>, Room>,
     /// Messages to clients that are not there yet, by whom they are for: from whom, and what.
     kept: HashMap<String, Vec<(Id, Utf8Bytes)>>,
     shut_down: bool,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    members: Vec<Id>,
+    /// Those of them who are told who comes and who leaves.
+    told: Vec<(Id, Arc<Outbox>)>,
 }
 
 #[derive(Debug)]
@@ -89,28 +96,27 @@ impl Hub {
             let message = format!("already in the room {current:?}: leave it first");
             return Err(Refusal::new(ErrorCode::AlreadyJoined, message));
         }
-        let (name, mut members) = match rooms.remove_entry(room) {
-            Some(entry) => entry,
-            None => (Arc::from(room), Vec::new()),
-        };
-        if members.len() >= self.limits.room_clients {
-            let message = format!("the room has {} clients, as many as it may have", members.len());
-            rooms.insert(name, members);
+        let name: Arc<str> = rooms.get_key_value(room).map_or_else(|| Arc::from(room), |(name, _)| name.clone());
+        let entered = rooms.entry(name.clone()).or_default();
+        if entered.members.len() >= self.limits.room_clients {
+            let message = format!("the room has {} clients, as many as it may have", entered.members.len());
             return Err(Refusal::new(ErrorCode::RoomFull, message));
         }
-        client.room = Some(name.clone());
+        client.room = Some(name);
         if client.is_told {
-            let peers = members.iter().map(ToString::to_string).collect();
+            let peers = entered.members.iter().map(ToString::to_string).collect();
             client.outbox.push(encode(&ServerMessage::Joined { room: room.to_owned(), peers }));
         }
         for (from, text) in kept.remove(id.as_ref()).unwrap_or_default() {
-            if members.contains(&from) {
+            if entered.members.contains(&from) {
                 client.outbox.push(text);
             }
         }
-        tell(clients, &members, &ServerMessage::PeerJoined { id: id.to_string() });
-        members.push(id.clone());
-        rooms.insert(name, members);
+        entered.tell(&ServerMessage::PeerJoined { id: id.to_string() });
+        entered.members.push(id.clone());
+        if client.is_told {
+            entered.told.push((id.clone(), client.outbox.clone()));
+        }
         Ok(())
     }
 
@@ -183,13 +189,24 @@ impl Hub {
 
 impl State {
     fn depart(&mut self, id: &Id, room: &Arc<str>) {
-        let Some(members) = self.rooms.get_mut(room) else { return };
-        members.retain(|member| member != id);
-        if members.is_empty() {
+        let Some(left) = self.rooms.get_mut(room) else { return };
+        left.members.retain(|member| member != id);
+        left.told.retain(|(member, _)| member != id);
+        if left.members.is_empty() {
             self.rooms.remove(room);
         } else {
-            tell(&self.clients, members, &ServerMessage::PeerLeft { id: id.to_string() });
+            left.tell(&ServerMessage::PeerLeft { id: id.to_string() });
         }
+    }
+}
+
+impl Room {
+    fn tell(&self, message: &ServerMessage) {
+        if self.told.is_empty() {
+            return;
+        }
+        let text = encode(message);
+        self.told.iter().for_each(|(_, outbox)| outbox.push(text.clone()));
     }
 }
 
@@ -197,16 +214,6 @@ impl State {
 pub(super) fn encode(message: &ServerMessage) -> Utf8Bytes {
     // Strings, numbers and lists always serialise.
     serde_json::to_string(message).unwrap_or_default().into()
-}
-
-fn tell(clients: &HashMap<Id, Client>, members: &[Id], message: &ServerMessage) {
-    if members.is_empty() {
-        return;
-    }
-    let text = encode(message);
-    for client in members.iter().filter_map(|member| clients.get(member)).filter(|client| client.is_told) {
-        client.outbox.push(text.clone());
-    }
 }
 
 fn not_joined() -> Refusal {
