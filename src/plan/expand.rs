@@ -28,7 +28,9 @@ pub(crate) fn expand(scenario: &Scenario, file: &str, digest: String, gate_place
         }
         // A scenario whose rooms overflow does not pass its check.
         _ if scenario.topology.kind == TopologyKind::Rooms => rooms::rooms(scenario).unwrap_or_default(),
-        _ if scenario.topology.kind == TopologyKind::Sfu => (Vec::new(), sfu::calls(scenario, base)),
+        _ if scenario.topology.kind == TopologyKind::Sfu => {
+            (Vec::new(), sfu::calls(scenario, base).unwrap_or_default())
+        }
         _ if scenario.topology.kind == TopologyKind::Mcu => (Vec::new(), mcu::calls(scenario)),
         _ => (Vec::new(), calls(scenario, base)),
     };

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::arrivals;
 use super::expand::next_peer;
-use super::sfu::{Member, Room, SERVER, rooms};
+use super::sfu::{Member, Room, SERVER, room_name, rooms};
 use super::{CallPlan, MediaPlan, PeerPlan};
 use crate::media::tone;
 use crate::scenario::Scenario;
@@ -68,12 +68,12 @@ pub(super) fn calls(scenario: &Scenario) -> Vec<CallPlan> {
         let came: Vec<(&Member, u64)> =
             room.members.iter().map(|member| (member, starts.next().unwrap_or(u64::MAX))).collect();
         let last = came.iter().map(|(_, start)| *start).max().unwrap_or(0);
-        let together_us = arrivals::hold_us(load, seed, &room.name(scenario));
+        let together_us = arrivals::hold_us(load, seed, &room_name(scenario, room.number));
         let over = last.saturating_add(SETTLING_US).saturating_add(together_us);
         calls.extend(came.into_iter().map(|(member, start_us)| CallPlan {
             id: format!("room-{}/{}", room.number, member.id),
             set: SET.into(),
-            room: room.name(scenario),
+            room: room_name(scenario, room.number),
             offerer: PeerPlan {
                 id: member.id.clone(),
                 group: member.group.clone(),

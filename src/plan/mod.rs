@@ -30,7 +30,7 @@ pub use mcu::{MixPlan, SpeakerPlan};
 pub(crate) use mcu::{SET as MCU_SET, size as size_of_mcu};
 pub(crate) use needs::{Needs, PeerNeeds, peers_of_descriptors, peers_of_memory};
 pub use network::{CellPlan, CredentialFault, NetworkDriver, NetworkPlan, ProgramPlan, TurnPlan, TurnServer};
-pub(crate) use rooms::{SET as ROOMS, size_of_rooms};
+pub(crate) use rooms::{Overfull, SET as ROOMS, size_of_rooms};
 pub use sfu::FeedPlan;
 pub(crate) use sfu::{SERVER, SETS as SFU_SETS, size as size_of_sfu};
 

@@ -7,14 +7,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use super::arrivals;
-use super::{CallPlan, MemberPlan, PeerPlan};
+use super::{CallPlan, Engine, MemberPlan, PeerPlan};
 use crate::scenario::{Load, Peers, Scenario};
 
 /// The name of the set of all calls in rooms.
 pub(crate) const SET: &str = "rooms";
 
 /// The shortest time that two people spend together, as of any call.
-const SHORTEST_US: u64 = 100_000;
+pub(super) const SHORTEST_US: u64 = 100_000;
 
 /// More people at once than the rooms have seats.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,9 +28,14 @@ pub(crate) struct Overfull {
 /// How many people each group sends into the rooms, and how many calls they make.
 pub(crate) fn size_of_rooms(scenario: &Scenario) -> Result<(Vec<u32>, u64), Overfull> {
     let stays = stays(scenario)?;
+    Ok((people_of_groups(scenario, &stays), pairs(&stays).len() as u64))
+}
+
+/// How many of these people are of each group.
+pub(super) fn people_of_groups(scenario: &Scenario, stays: &[Stay]) -> Vec<u32> {
     let mut groups = vec![0; scenario.peers.len()];
     stays.iter().for_each(|stay| groups[stay.group] += 1);
-    Ok((groups, pairs(&stays).len() as u64))
+    groups
 }
 
 /// The people and their calls.
@@ -66,37 +71,39 @@ pub(super) fn rooms(scenario: &Scenario) -> Result<(Vec<MemberPlan>, Vec<CallPla
 }
 
 /// One person in a room.
-struct Stay {
+pub(super) struct Stay {
     /// The index of the person's group.
-    group: usize,
+    pub(super) group: usize,
     /// Which of the group's people it is.
     number: u32,
-    room: u32,
+    pub(super) room: u32,
     /// How many came into the room before.
     seat: u32,
-    join_us: u64,
-    leave_us: u64,
+    pub(super) join_us: u64,
+    pub(super) leave_us: u64,
 }
 
 impl Stay {
-    fn person(&self, scenario: &Scenario) -> String {
+    pub(super) fn person(&self, scenario: &Scenario) -> String {
         format!("{}/{}", scenario.peers[self.group].name(), self.number)
     }
 }
 
 /// Everybody who comes, in the order of coming; people of the groups take turns.
-fn stays(scenario: &Scenario) -> Result<Vec<Stay>, Overfull> {
+pub(super) fn stays(scenario: &Scenario) -> Result<Vec<Stay>, Overfull> {
     let (load, seed) = (&scenario.load, scenario.seed);
     let (size, rooms) = (scenario.topology.size.unwrap_or(2), scenario.topology.count.unwrap_or(1));
-    let groups = scenario.peers.len().max(1);
+    // A server that passes media on is a group as well, and nobody who comes.
+    let is_people = |group: &Peers| group.engine() != Engine::External;
+    let groups: Vec<usize> = (0..scenario.peers.len()).filter(|index| is_people(&scenario.peers[*index])).collect();
     let arrivals = arrivals(load, seed, u64::from(size) * u64::from(rooms));
     let mut seats = load.is_timed().then(|| Seats::new(size, rooms));
     let mut came: BTreeMap<u32, u32> = BTreeMap::new();
     let mut stays = Vec::with_capacity(arrivals.len());
     for (index, join_us) in arrivals.into_iter().enumerate() {
-        let group = index % groups;
-        let number = u32::try_from(index / groups).unwrap_or(u32::MAX);
-        let name = scenario.peers.get(group).map_or("", Peers::name);
+        let Some(&group) = groups.get(index % groups.len().max(1)) else { break };
+        let number = u32::try_from(index / groups.len()).unwrap_or(u32::MAX);
+        let name = scenario.peers[group].name();
         let leave_us = join_us.saturating_add(arrivals::hold_us(load, seed, &format!("{name}/{number}")));
         let room = match &mut seats {
             Some(seats) => seats.take(join_us, leave_us)?,
@@ -159,7 +166,7 @@ impl Seats {
 }
 
 /// Who meets whom, as indices, the earlier first; by the time at which the later comes.
-fn pairs(stays: &[Stay]) -> Vec<(usize, usize)> {
+pub(super) fn pairs(stays: &[Stay]) -> Vec<(usize, usize)> {
     let mut present: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     let mut pairs = Vec::new();
     for (later, stay) in stays.iter().enumerate() {

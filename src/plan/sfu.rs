@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::arrivals;
 use super::expand::{media, next_peer};
+use super::rooms::{Overfull, SHORTEST_US, Stay, pairs, people_of_groups, stays};
 use super::{CallPlan, MediaDirection, MediaPlan, PeerPlan};
 use crate::scenario::{Peers, Scenario, SignalingProtocol};
 
@@ -31,56 +32,34 @@ pub struct FeedPlan {
     pub group: String,
 }
 
-/// Who is in which room, and how many calls there are with the server.
-pub(crate) fn size(scenario: &Scenario) -> u64 {
-    rooms(scenario).iter().map(|room| room.publishers().count() as u64 + room.subscriptions().count() as u64).sum()
+/// How many people each group sends into the rooms over time, if the load says so, and how many calls there are with the server.
+pub(crate) fn size(scenario: &Scenario) -> Result<(Option<Vec<u32>>, u64), Overfull> {
+    let people = if scenario.load.is_timed() { Some(people_of_groups(scenario, &stays(scenario)?)) } else { None };
+    Ok((people, sessions(scenario)?.len() as u64))
 }
 
 /// The calls with the server.
-pub(super) fn calls(scenario: &Scenario, base: &Path) -> Vec<CallPlan> {
-    let (load, seed) = (&scenario.load, scenario.seed);
-    let rooms = rooms(scenario);
+pub(super) fn calls(scenario: &Scenario, base: &Path) -> Result<Vec<CallPlan>, Overfull> {
     let mut used = BTreeMap::new();
-    let mut starts = arrivals::counted(load, seed, "");
-    let mut start = || starts.next().unwrap_or(u64::MAX);
-    let publishing: Vec<(&Room, &Member, u64)> = rooms
-        .iter()
-        .flat_map(|room| room.publishers().map(move |it| (room, it)))
-        .map(|(a, b)| (a, b, start()))
-        .collect();
-    let subscribers_come = publishing.iter().map(|(_, _, start)| *start).max().unwrap_or(0) + AROUND_US;
-    let mut starts = arrivals::counted(load, seed, "");
     // WHEP is the only protocol in which who plays offers.
     let clients_offer = scenario.signaling.protocol == SignalingProtocol::Whip;
     let media = MediaPlan { data: None, ..media(&scenario.media, base) };
-
-    let mut calls = Vec::new();
-    let mut add = |room: &Room, member: &Member, feed: Option<&Member>, start_us: u64, hold_us: u64| {
+    let call = |session: Session| {
+        let Session { room, member, feed, start_us, hold_us } = session;
         let server = next_peer(&mut used, SERVER);
-        let name = room.name(scenario);
-        let peer = |id: String, direction| PeerPlan {
-            id,
-            group: member.group.clone(),
-            person: None,
-            site: None,
-            direction: Some(direction),
+        let id = session_id(&member, feed.as_ref());
+        let direction = if feed.is_some() { MediaDirection::RecvOnly } else { MediaDirection::SendOnly };
+        let peer =
+            PeerPlan { id: id.clone(), group: member.group, person: None, site: None, direction: Some(direction) };
+        let (set, offerer, answerer) = match feed {
+            None => (SETS[0], peer, server),
+            Some(_) if clients_offer => (SETS[1], peer, server),
+            Some(_) => (SETS[1], server, peer),
         };
-        let (id, set, offerer, answerer) = match feed {
-            None => {
-                let offerer = peer(member.id.clone(), MediaDirection::SendOnly);
-                (format!("room-{}/{}", room.number, member.id), SETS[0], offerer, server)
-            }
-            Some(feed) => {
-                let id = format!("{}-{}", member.id, feed.id);
-                let viewer = peer(id.clone(), MediaDirection::RecvOnly);
-                let (offerer, answerer) = if clients_offer { (viewer, server) } else { (server, viewer) };
-                (format!("room-{}/{id}", room.number), SETS[1], offerer, answerer)
-            }
-        };
-        calls.push(CallPlan {
-            id,
+        CallPlan {
+            id: format!("room-{room}/{id}"),
             set: set.into(),
-            room: name,
+            room: room_name(scenario, room),
             offerer,
             answerer,
             start_us,
@@ -88,24 +67,96 @@ pub(super) fn calls(scenario: &Scenario, base: &Path) -> Vec<CallPlan> {
             policy: None,
             media: Some(media.clone()),
             cell: None,
-            feed: feed.map(|feed| FeedPlan { peer: feed.id.clone(), group: feed.group.clone() }),
+            feed: feed.map(|feed| FeedPlan { peer: feed.id, group: feed.group }),
             mix: None,
-        });
-    };
-    let mut over = subscribers_come;
-    for room in &rooms {
-        for (member, feed) in room.subscriptions() {
-            let start_us = subscribers_come.saturating_add(starts.next().unwrap_or(u64::MAX));
-            let hold_us = arrivals::hold_us(load, seed, &format!("{}-{}", member.id, feed.id));
-            over = over.max(start_us.saturating_add(hold_us));
-            add(room, member, Some(feed), start_us, hold_us);
         }
-    }
-    for (room, member, start_us) in publishing {
-        add(room, member, None, start_us, (over + AROUND_US).saturating_sub(start_us));
-    }
+    };
+    let mut calls: Vec<CallPlan> = sessions(scenario)?.into_iter().map(call).collect();
     calls.sort_by_key(|call| call.start_us);
-    calls
+    Ok(calls)
+}
+
+/// Somebody who publishes, or subscribes to a feed.
+struct Session {
+    room: u32,
+    member: Member,
+    feed: Option<Member>,
+    start_us: u64,
+    hold_us: u64,
+}
+
+/// The name of a session, and of its peer.
+fn session_id(member: &Member, feed: Option<&Member>) -> String {
+    match feed {
+        None => member.id.clone(),
+        Some(feed) => format!("{}-{}", member.id, feed.id),
+    }
+}
+
+fn sessions(scenario: &Scenario) -> Result<Vec<Session>, Overfull> {
+    if scenario.load.is_timed() { over_time(scenario) } else { Ok(all_together(scenario)) }
+}
+
+/// Everybody comes once: who publishes first, and stays until the last subscriber has left.
+fn all_together(scenario: &Scenario) -> Vec<Session> {
+    let (load, seed) = (&scenario.load, scenario.seed);
+    let rooms = rooms(scenario);
+    let mut starts = arrivals::counted(load, seed, "");
+    let publishers = rooms.iter().flat_map(|room| room.publishers().map(|member| (room.number, member)));
+    let publishing: Vec<(u32, &Member, u64)> =
+        publishers.zip(&mut starts).map(|((room, member), start_us)| (room, member, start_us)).collect();
+    let subscribers_come = publishing.iter().map(|(.., start_us)| *start_us).max().unwrap_or(0) + AROUND_US;
+
+    let starts = arrivals::counted(load, seed, "");
+    let subscriptions =
+        rooms.iter().flat_map(|room| room.subscriptions().map(|(member, feed)| (room.number, member, feed)));
+    let subscribing = subscriptions.zip(starts).map(|((room, member, feed), offset_us)| Session {
+        room,
+        member: member.clone(),
+        feed: Some(feed.clone()),
+        start_us: subscribers_come.saturating_add(offset_us),
+        hold_us: arrivals::hold_us(load, seed, &session_id(member, Some(feed))),
+    });
+    let mut sessions: Vec<Session> = subscribing.collect();
+    let ends = sessions.iter().map(|session| session.start_us.saturating_add(session.hold_us));
+    let over = ends.max().unwrap_or(0).max(subscribers_come) + AROUND_US;
+    sessions.extend(publishing.into_iter().map(|(room, member, start_us)| Session {
+        room,
+        member: member.clone(),
+        feed: None,
+        start_us,
+        hold_us: over.saturating_sub(start_us),
+    }));
+    sessions
+}
+
+/// People come and leave: each publishes all the time, and subscribes to whom it meets, while that one is up.
+fn over_time(scenario: &Scenario) -> Result<Vec<Session>, Overfull> {
+    let stays = stays(scenario)?;
+    let groups: Vec<_> = scenario.peers.iter().map(|group| (group.name(), group.direction)).collect();
+    let member = |stay: &Stay| {
+        let (name, direction) = groups[stay.group];
+        Member { id: stay.person(scenario), group: name.into(), direction }
+    };
+    let publishes = |stay: &Stay| groups[stay.group].1.sends();
+    let publishing = stays.iter().filter(|stay| publishes(stay)).map(|stay| Session {
+        room: stay.room,
+        member: member(stay),
+        feed: None,
+        start_us: stay.join_us,
+        hold_us: stay.leave_us - stay.join_us,
+    });
+    let meetings = pairs(&stays);
+    let ways = meetings.iter().flat_map(|&(earlier, later)| [(earlier, later), (later, earlier)]);
+    let subscribing = ways.filter_map(|(viewer, feed)| {
+        let (viewer, feed) = (&stays[viewer], &stays[feed]);
+        let start_us = viewer.join_us.max(feed.join_us + AROUND_US);
+        let hold_us = viewer.leave_us.min(feed.leave_us.saturating_sub(AROUND_US)).saturating_sub(start_us);
+        let wanted = groups[viewer.group].1.receives() && publishes(feed) && hold_us >= SHORTEST_US;
+        let (room, feed) = (viewer.room, Some(member(feed)));
+        wanted.then(|| Session { room, member: member(viewer), feed, start_us, hold_us })
+    });
+    Ok(publishing.chain(subscribing).collect())
 }
 
 /// One room.
@@ -122,12 +173,12 @@ pub(super) struct Member {
     pub(super) direction: MediaDirection,
 }
 
-impl Room {
-    /// Its name on the server.
-    pub(super) fn name(&self, scenario: &Scenario) -> String {
-        format!("{}-{}", scenario.name, self.number)
-    }
+/// The room's name on the server.
+pub(super) fn room_name(scenario: &Scenario, number: u32) -> String {
+    format!("{}-{number}", scenario.name)
+}
 
+impl Room {
     /// Who sends.
     pub(super) fn publishers(&self) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(|member| member.direction.sends())
@@ -194,5 +245,28 @@ mod tests {
         let plan = plan("count = 2\n[[peers]]\ncount = 4\n");
         let in_room = |room: &str| plan.calls.iter().filter(|call| call.room == room).count();
         assert_eq!((in_room("s-0"), in_room("s-1")), (4, 4));
+    }
+
+    #[test]
+    fn over_time_who_meets_subscribes_while_the_other_publishes() {
+        let plan = plan(
+            "count = 2\nsize = 4\n[load]\narrivals = \"30/min\"\nduration = \"1min\"\nhold = \"12s\"\n\
+             [[peers]]\nname = \"speaker\"\n[[peers]]\nname = \"viewer\"\ndirection = \"recvonly\"\n",
+        );
+        let (publishing, subscribing): (Vec<_>, Vec<_>) = plan.calls.iter().partition(|call| call.feed.is_none());
+        assert_eq!(publishing.len(), 15, "every second of thirty publishes");
+        assert!(subscribing.len() > 15, "{}", subscribing.len());
+        for call in &subscribing {
+            let feed = call.feed.as_ref().unwrap();
+            let source = publishing.iter().find(|publish| publish.offerer.id == feed.peer).unwrap();
+            assert_eq!(source.room, call.room);
+            assert!(call.start_us >= source.start_us + 2_000_000, "{}", call.id);
+            assert!(call.start_us + call.hold_us + 2_000_000 <= source.start_us + source.hold_us, "{}", call.id);
+        }
+        // 12 s each: nobody who publishes for longer than that, and 6 at a time in two rooms of 4.
+        assert!(publishing.iter().all(|call| call.hold_us == 12_000_000));
+        let mut groups: Vec<_> = plan.groups.iter().map(|group| group.name.as_str()).collect();
+        groups.sort_unstable();
+        assert_eq!(groups, ["server", "speaker", "viewer"]);
     }
 }

@@ -310,7 +310,7 @@ pub struct Topology {
     /// room of a server that mixes.
     #[serde(default)]
     pub kind: TopologyKind,
-    /// Rooms only: how many people a room has room for, 2 to 50.
+    /// How many people a room has room for at a time, 2 to 50. For `rooms`, and for an `sfu` into which people come over time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2, max = 50))]
     pub size: Option<u32>,

@@ -3,7 +3,7 @@
 use super::format::{Scenario, TopologyKind};
 use super::report::Report;
 use super::topology::MOST_CALLS;
-use crate::plan::{Engine, size_of_rooms};
+use crate::plan::{Engine, Overfull, size_of_rooms};
 
 /// Checks the rooms and fills in how many peers each group has.
 pub(super) fn complete(scenario: &mut Scenario, report: &mut Report<'_>) {
@@ -18,13 +18,7 @@ pub(super) fn complete(scenario: &mut Scenario, report: &mut Report<'_>) {
     let (people, calls) = match size_of_rooms(scenario) {
         Ok(size) => size,
         Err(full) => {
-            let message = format!(
-                "{:.3} s after the start somebody finds all {} seats of the rooms taken",
-                full.at_us as f64 / 1e6,
-                full.seats
-            );
-            let help = "raise `count` or `size`, or lower the rate of arrivals or `hold` of [load]";
-            report.wrong("topology", message, help);
+            overfull(full, report);
             return;
         }
     };
@@ -36,8 +30,24 @@ pub(super) fn complete(scenario: &mut Scenario, report: &mut Report<'_>) {
         let message = format!("{calls} calls are more than one run can keep a record of");
         report.wrong("topology", message, format!("use fewer or smaller rooms: at most {MOST_CALLS} calls in all"));
     }
+    fill_counts(scenario, &people, report);
+}
+
+/// More people come than fit.
+pub(super) fn overfull(full: Overfull, report: &mut Report<'_>) {
+    let message = format!(
+        "{:.3} s after the start somebody finds all {} seats of the rooms taken",
+        full.at_us as f64 / 1e6,
+        full.seats
+    );
+    let help = "raise `count` or `size`, or lower the rate of arrivals or `hold` of [load]";
+    report.wrong("topology", message, help);
+}
+
+/// Says how many people each group has, which nothing else may say otherwise.
+pub(super) fn fill_counts(scenario: &mut Scenario, people: &[u32], report: &mut Report<'_>) {
     let timed = scenario.load.is_timed();
-    for (index, (group, people)) in scenario.peers.iter_mut().zip(people).enumerate() {
+    for (index, (group, people)) in scenario.peers.iter_mut().zip(people.iter().copied()).enumerate() {
         if let Some(count) = group.count.filter(|count| *count != people) {
             let name = group.name();
             let why = if timed { "that many arrive" } else { "the rooms have seats for that many" };
@@ -80,14 +90,21 @@ fn fits(scenario: &Scenario, report: &mut Report<'_>) -> bool {
 
 /// Keys of rooms in a scenario without any.
 pub(super) fn check_absent(scenario: &Scenario, report: &mut Report<'_>) {
-    if scenario.topology.kind == TopologyKind::Rooms {
-        return;
-    }
-    let keys: &[&str] = if scenario.topology.kind.is_served() { &["size"] } else { &["size", "count"] };
+    let (keys, help): (&[&str], _) = match scenario.topology.kind {
+        TopologyKind::Rooms => return,
+        TopologyKind::Sfu if scenario.load.is_timed() => return,
+        TopologyKind::Sfu => (&["size"], "add `duration` to [load], for people who come and leave, or remove it"),
+        TopologyKind::Mcu => (&["size"], "remove it"),
+        TopologyKind::Pairs => (&["size", "count"], "add kind = \"rooms\", or remove it"),
+    };
     for key in keys {
         let path = format!("topology.{key}");
         if report.is_written(&path) {
-            report.wrong(&path, format!("`{key}` is for rooms"), "add kind = \"rooms\", or remove it");
+            let message = match scenario.topology.kind {
+                TopologyKind::Pairs => format!("`{key}` is for rooms"),
+                _ => format!("`{key}` is for rooms into which people come over time"),
+            };
+            report.wrong(&path, message, help);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::format::{Peers, Scenario, SignalingProtocol, TopologyKind};
 use super::report::Report;
+use super::rooms::{fill_counts, overfull};
 use super::topology::MOST_CALLS;
 use crate::media::tone::TONES;
 use crate::plan::{Engine, SERVER, size_of_mcu, size_of_sfu};
@@ -18,9 +19,16 @@ pub(super) fn complete(scenario: &mut Scenario, report: &mut Report<'_>) {
     if scenario.matrix.is_some() {
         report.wrong("topology.kind", "the matrix says who calls whom", "remove [matrix], or the server's rooms");
     }
-    if scenario.load.is_timed() {
+    let timed = scenario.load.is_timed();
+    if timed && mixes {
         let help = "remove `duration` and the stages of [load]";
-        report.wrong("load", "everybody comes once into the rooms of a server", help);
+        report.wrong("load", "everybody comes once into the rooms of a server that mixes", help);
+        return;
+    }
+    if timed && scenario.topology.size.is_none() {
+        let help = "add size = 4";
+        report.wrong("topology.kind", "it is not said how many people a room has room for at a time", help);
+        return;
     }
     for (index, group) in scenario.peers.iter().enumerate() {
         let path = format!("peers.{index}");
@@ -33,21 +41,12 @@ pub(super) fn complete(scenario: &mut Scenario, report: &mut Report<'_>) {
             report.wrong(&format!("{path}.name"), message, "give the group another name");
         }
     }
-    for group in &mut scenario.peers {
-        group.count.get_or_insert(1);
-    }
-    let calls = if mixes {
-        let (calls, speakers) = size_of_mcu(scenario);
-        if speakers > TONES {
-            let message = format!("{speakers} people of a room speak, and only {TONES} speakers can be told apart");
-            let help =
-                "use a lower `count`, let some only listen (direction = \"recvonly\"), or add rooms: topology.count";
-            report.wrong("peers", message, help);
+    if !timed {
+        for group in &mut scenario.peers {
+            group.count.get_or_insert(1);
         }
-        calls
-    } else {
-        size_of_sfu(scenario)
-    };
+    }
+    let Some(calls) = size(scenario, mixes, report) else { return };
     if calls > MOST_CALLS {
         let message = format!("{calls} calls with the server are more than one run can keep a record of");
         report.wrong("peers", message, format!("use fewer people: at most {MOST_CALLS} calls in all"));
@@ -62,6 +61,32 @@ pub(super) fn complete(scenario: &mut Scenario, report: &mut Report<'_>) {
         ..Peers::default()
     };
     scenario.peers.push(server);
+}
+
+/// How many calls there are with the server, if people fit into the rooms.
+fn size(scenario: &mut Scenario, mixes: bool, report: &mut Report<'_>) -> Option<u64> {
+    if mixes {
+        let (calls, speakers) = size_of_mcu(scenario);
+        if speakers > TONES {
+            let message = format!("{speakers} people of a room speak, and only {TONES} speakers can be told apart");
+            let help =
+                "use a lower `count`, let some only listen (direction = \"recvonly\"), or add rooms: topology.count";
+            report.wrong("peers", message, help);
+        }
+        return Some(calls);
+    }
+    match size_of_sfu(scenario) {
+        Ok((people, calls)) => {
+            if let Some(people) = people {
+                fill_counts(scenario, &people, report);
+            }
+            Some(calls)
+        }
+        Err(full) => {
+            overfull(full, report);
+            None
+        }
+    }
 }
 
 fn a_server_is_named(scenario: &Scenario, mixes: bool, report: &mut Report<'_>) {
@@ -86,5 +111,31 @@ fn a_server_is_named(scenario: &Scenario, mixes: bool, report: &mut Report<'_>) 
     };
     if !fits {
         report.wrong("topology.kind", format!("no server that {what} is named"), help);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::scenario::{Overrides, load};
+
+    fn refused(text: &str) -> String {
+        let text = format!(
+            "name = \"s\"\n[signaling]\nprotocol = \"janus\"\nurl = \"wss://127.0.0.1:8989\"\njanus = {{ plugin = \"videoroom\" }}\n\
+             [topology]\nkind = \"sfu\"\n{text}"
+        );
+        load("s.toml", &text, &Overrides::default()).expect_err("an error").to_string()
+    }
+
+    #[test]
+    fn people_who_come_over_time_need_seats() {
+        let load = "[load]\narrivals = \"1/s\"\nduration = \"20s\"\nhold = \"10s\"\n[[peers]]\n";
+        let unsaid = refused(load);
+        assert!(unsaid.contains("how many people a room has room for at a time"), "{unsaid}");
+        let full = refused(&format!("size = 4\n{load}"));
+        assert!(full.contains("4.000 s after the start somebody finds all 4 seats of the rooms taken"), "{full}");
+        let idle = refused("size = 4\n[[peers]]\n");
+        assert!(idle.contains("`size` is for rooms into which people come over time"), "{idle}");
+        let counted = refused(&format!("size = 12\n{load}count = 3\n"));
+        assert!(counted.contains("3 `native` people are given, and 20 needed: that many arrive"), "{counted}");
     }
 }

@@ -18,15 +18,13 @@ pub(super) const MOST_CALLS: u64 = 200_000;
 /// `arrivals` is how many calls the load makes, if it says so itself.
 pub(super) fn complete(scenario: &mut Scenario, arrivals: Option<u64>, report: &mut Report<'_>) {
     rooms::check_absent(scenario, report);
-    if scenario.topology.kind == TopologyKind::Rooms {
-        // What is wrong with the load is found already, and nothing can be said of rooms without it.
-        if arrivals.is_some() || !scenario.load.is_timed() {
-            rooms::complete(scenario, report);
-        }
-    } else if scenario.topology.kind.is_served() {
-        served::complete(scenario, report);
-    } else {
-        complete_pairs(scenario, arrivals, report);
+    // What is wrong with the load is found already, and nothing can be said of rooms without it.
+    let load_is_right = arrivals.is_some() || !scenario.load.is_timed();
+    match scenario.topology.kind {
+        TopologyKind::Pairs => complete_pairs(scenario, arrivals, report),
+        TopologyKind::Rooms if load_is_right => rooms::complete(scenario, report),
+        TopologyKind::Sfu | TopologyKind::Mcu if load_is_right => served::complete(scenario, report),
+        _ => {}
     }
     for group in &mut scenario.peers {
         (group.name, group.engine) = (Some(group.name().to_owned()), Some(group.engine()));
