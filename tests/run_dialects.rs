@@ -25,11 +25,21 @@ impl Counts {
     }
 }
 
+/// A call of a simulated peer with a page of PeerJS.
+fn peerjs_call(
+    serialization: &str,
+    media: &str,
+    role: &str,
+    page: impl FnOnce(&str) -> Vec<String>,
+) -> (Value, Counts) {
+    let settings = format!("[signaling.peerjs]\nid = \"{{room}}-{{role}}\"\nserialization = \"{serialization}\"");
+    call("peerjs", &format!("{settings}\n{media}"), role, page)
+}
+
 /// A call of a simulated peer with a page; `page` makes its command line from the server's URL and its role.
 fn call(protocol: &str, media: &str, role: &str, page: impl FnOnce(&str) -> Vec<String>) -> (Value, Counts) {
     let lab = Lab::new();
     let (offerer, answerer) = if role == "offer" { ("them", "us") } else { ("us", "them") };
-    let settings = if protocol == "peerjs" { "[signaling.peerjs]\nid = \"{room}-{role}\"" } else { "" };
     let scenario = lab.scenario(
         "dialects",
         &format!(
@@ -38,7 +48,6 @@ schema = 1
 name = "dialects"
 [signaling]
 protocol = "{protocol}"
-{settings}
 {media}
 [load]
 hold = "3s"
@@ -135,8 +144,12 @@ fn a_page_of_peerjs_exchanges_data() {
     for (role, own, other) in
         [("offer", "lobby-offerer", "lobby-answerer"), ("answer", "lobby-answerer", "lobby-offerer")]
     {
-        let (_, counts) = call("peerjs", media, role, |url| words(&["peerjs", url, own, "data", role, other]));
-        assert!(counts.of("messages") > 0, "{}", counts.0);
+        for how in ["raw", "binary", "json"] {
+            let page = |url: &str| words(&["peerjs", url, own, "data", role, other, how]);
+            let (report, counts) = peerjs_call(how, media, role, page);
+            assert!(counts.of("messages") > 0, "{how}: {}", counts.0);
+            assert_eq!(verified(&report), 1, "{how}: {}", report["media"]);
+        }
     }
 }
 
@@ -146,7 +159,8 @@ fn a_page_of_peerjs_exchanges_media() {
     for (role, own, other) in
         [("offer", "lobby-offerer", "lobby-answerer"), ("answer", "lobby-answerer", "lobby-offerer")]
     {
-        let (report, counts) = call("peerjs", media, role, |url| words(&["peerjs", url, own, "media", role, other]));
+        let (report, counts) =
+            peerjs_call("raw", media, role, |url| words(&["peerjs", url, own, "media", role, other]));
         assert!(counts.of("frames") > 0 && counts.of("samples") > 0, "{}", counts.0);
         assert_eq!(verified(&report), 2, "{}", report["media"]);
     }

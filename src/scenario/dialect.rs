@@ -3,10 +3,13 @@
 use serde_json::Value;
 
 use super::check::check_credential;
-use super::format::{Scenario, SignalingProtocol, TopologyKind};
+use super::format::{Audio, Bulk, Scenario, SignalingProtocol, TopologyKind, Video};
 use super::report::Report;
 use crate::plan::Engine;
-use crate::signaling::dialect::{METHODS, SocketIo, check_arguments, check_pointer, known_words, variables};
+use crate::signaling::dialect::{
+    LONGEST_SERIALIZED as LONGEST, METHODS, Plugin, Serialization, SocketIo, check_arguments, check_pointer,
+    known_words, variables,
+};
 
 /// Checks the protocol and its table.
 pub(super) fn check(scenario: &Scenario, report: &mut Report<'_>) {
@@ -49,6 +52,11 @@ pub(super) fn check(scenario: &Scenario, report: &mut Report<'_>) {
         let help = "add url = \"wss://host:8433\", and `ca` if its certificate is not publicly trusted";
         report.wrong("signaling.protocol", "the bundled server is no Kurento: it is not said where yours is", help);
     }
+    let packed = signaling.peerjs.as_ref().is_some_and(|peerjs| peerjs.serialization != Serialization::Raw);
+    if packed && scenario.media.data.echo_size.bytes > LONGEST {
+        let message = "PeerJS cuts such a message into pieces, or refuses it, once it is serialised";
+        report.wrong("media.data.echo_size", message, format!("use at most \"{LONGEST} B\""));
+    }
     if let Some(id) = signaling.peerjs.as_ref().and_then(|peerjs| peerjs.id.as_deref()) {
         words(report, "signaling.peerjs.id", &Value::from(id));
     }
@@ -74,10 +82,37 @@ fn janus(scenario: &Scenario, report: &mut Report<'_>) {
         let help = "add url = \"wss://host:8989\", and `ca` if its certificate is not publicly trusted";
         report.wrong("signaling.protocol", "the bundled server is no Janus: it is not said where yours is", help);
     }
+    if signaling.janus.as_ref().is_some_and(|janus| janus.plugin == Plugin::TextRoom) {
+        textroom(scenario, report);
+    }
     let secrets = signaling.janus.as_ref().map(|janus| [("apisecret", &janus.apisecret), ("token", &janus.token)]);
     for (name, secret) in secrets.into_iter().flatten() {
         if let Some(secret) = secret {
             check_credential(report, &format!("signaling.janus.{name}"), secret);
+        }
+    }
+}
+
+/// A textroom offers, and has a data channel only.
+fn textroom(scenario: &Scenario, report: &mut Report<'_>) {
+    let media = &scenario.media;
+    let echoes_only = media.data.enabled && media.data.bulk == Bulk::None;
+    if media.video != Video::None || media.audio != Audio::None || !echoes_only {
+        let help = "use video = \"none\", audio = \"none\", and `data` without `bulk`";
+        report.wrong("media", "a textroom passes messages of a data channel on, and nothing else", help);
+    }
+    // Without calls, the first group offers.
+    let calls = scenario.topology.calls.iter().enumerate();
+    let mut offerers: Vec<_> =
+        calls.map(|(index, calls)| (format!("topology.calls.{index}.offerer"), calls.offerer.as_str())).collect();
+    if offerers.is_empty() {
+        offerers.extend(scenario.peers.first().map(|group| ("peers.0".to_owned(), group.name())));
+    }
+    for (path, offerer) in offerers {
+        let group = scenario.peers.iter().find(|group| group.name() == offerer);
+        if group.is_some_and(|group| group.engine() != Engine::External) {
+            let help = "let the group with engine = \"external\" offer: put it first, or name it as `offerer`";
+            report.wrong(&path, "a textroom offers, and does not answer", help);
         }
     }
 }
@@ -243,6 +278,20 @@ mod tests {
         refused(&signal("\"{signal}\"", "data"), "does not lead into the arguments");
         refused("[signaling.socketio]\npath = \"/x/\"", "add protocol = \"socketio\"");
         refused("protocol = \"peerjs\"\n[signaling.peerjs]\nid = \"{who}\"", "{who} stands for nothing");
+        let packed = "protocol = \"peerjs\"\npeerjs = { serialization = \"json\" }\n[media.data]\necho_size = ";
+        refused(&format!("{packed}\"16 KiB\""), "PeerJS cuts such a message into pieces");
+        plan(&format!("{packed}\"12000 B\"")).unwrap();
+    }
+
+    #[test]
+    fn a_textroom_offers_a_data_channel() {
+        let table = "protocol = \"janus\"\nurl = \"wss://h\"\njanus = { plugin = \"textroom\" }\n";
+        let only_data = "[media]\nvideo = \"none\"\naudio = \"none\"\n";
+        refused(table, "passes messages of a data channel on, and nothing else");
+        refused(&format!("{table}{only_data}"), "a textroom offers, and does not answer");
+        let room = "[[peers]]\nname = \"janus\"\nengine = \"external\"\n";
+        refused(&format!("{table}{only_data}data = {{ bulk = \"reliable\" }}\n{room}"), "and nothing else");
+        plan(&format!("{table}{only_data}{room}")).unwrap();
     }
 
     #[test]

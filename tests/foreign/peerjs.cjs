@@ -1,4 +1,4 @@
-// A page of PeerJS, with the public client: peerjs.cjs URL ID data|media offer|answer OTHER
+// A page of PeerJS, with the public client: peerjs.cjs URL ID data|media offer|answer OTHER [SERIALIZATION]
 const { chat, count, counts, media, send, wrtc } = require("./call.cjs");
 
 // What a browser has.
@@ -7,7 +7,7 @@ Object.defineProperty(globalThis, "navigator", { value: { userAgent: "node", pla
 globalThis.location = { protocol: "https:" };
 const { Peer } = require("peerjs");
 
-const [url, id, kind, role, other] = process.argv.slice(2);
+const [url, id, kind, role, other, serialization] = process.argv.slice(2);
 const { hostname, port } = new URL(url);
 const peer = new Peer(id, { host: hostname, port: Number(port), path: "/", secure: true, config: {} });
 
@@ -27,7 +27,7 @@ function watch(call) {
 
 peer.on("open", () => {
   if (role !== "offer") return;
-  if (kind === "data") converse(peer.connect(other, { label: "echo", reliable: true, serialization: "raw" }));
+  if (kind === "data") converse(peer.connect(other, { label: "echo", reliable: true, serialization }));
   else watch(peer.call(other, media()));
 });
 peer.on("connection", converse);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use rtc::data_channel::RTCDataChannelMessage;
 use rtc::shared::error::Result;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
@@ -14,8 +15,8 @@ use super::media::Media;
 
 /// Opens the channels of an offerer.
 pub(super) async fn open(connection: &Arc<dyn PeerConnection>, media: &Media) -> Result<()> {
-    for (role, init) in media.data.to_open() {
-        let channel = connection.create_data_channel(role.label(), init).await?;
+    for (role, label, init) in media.data.to_open() {
+        let channel = connection.create_data_channel(label, init).await?;
         spawn(role, channel, media);
     }
     Ok(())
@@ -65,7 +66,7 @@ impl ChannelTask {
             let due = self.data.next_echo_due();
             tokio::select! {
                 () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
-                    if let Some(message) = self.data.next_echo() && self.channel.send(message).await.is_err() {
+                    if let Some(message) = self.data.next_echo() && !self.send(message).await {
                         return;
                     }
                 }
@@ -87,16 +88,21 @@ impl ChannelTask {
             if !self.data.received(self.role, &message.data) {
                 continue;
             }
-            let sent = if message.is_string {
-                self.channel.send_text(&String::from_utf8_lossy(&message.data)).await
-            } else {
-                self.channel.send(message.data).await
-            };
-            if sent.is_err() {
+            if !self.send(message).await {
                 return;
             }
             self.data.was_sent_back();
         }
+    }
+
+    /// False if the channel takes nothing any more.
+    async fn send(&self, message: RTCDataChannelMessage) -> bool {
+        let sent = if message.is_string {
+            self.channel.send_text(&String::from_utf8_lossy(&message.data)).await
+        } else {
+            self.channel.send(message.data).await
+        };
+        sent.is_ok()
     }
 
     async fn send_bulk(&self) {

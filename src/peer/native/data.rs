@@ -3,6 +3,9 @@
 //! The offerer opens both. On `echo` it measures; the answerer sends every message back unchanged. On `bulk` the offerer
 //! sends with back-pressure until sending is to stop; the answerer counts and verifies.
 //!
+//! A server that is the other end may offer, and speak a protocol of its own on the channel (Janus's textroom): then it is the
+//! answerer that opens it, and what a room sends back to who said it is the echo.
+//!
 //! Which channels there are, what goes over them and what is made of what arrives is decided here; a stack only opens
 //! channels and moves messages.
 
@@ -11,14 +14,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use rtc::data_channel::RTCDataChannelInit;
+use rtc::data_channel::{RTCDataChannelInit, RTCDataChannelMessage};
 use tokio_util::sync::CancellationToken;
 
 use super::state::Tracker;
 use crate::media::data::{BulkReceiver, BulkSender, EchoSender};
 use crate::peer::{PeerContext, Sent};
 use crate::plan::{DataPlan, Role};
-use crate::record::{MediaKind, MediaReport, Metric, Tally};
+use crate::record::{MediaKind, MediaReport, Metric, Phase, Tally};
+use crate::signaling::Protocol;
+use crate::signaling::dialect::Serialization;
+use crate::signaling::dialect::textroom::{Heard, LABEL, TextRoom};
 
 /// The label of the channel whose messages come back.
 const ECHO: &str = "echo";
@@ -55,6 +61,28 @@ pub(super) enum UnderWay {
     Repeated,
 }
 
+/// How echo messages are written on their channel.
+enum Wording {
+    Plain,
+    Packed(Serialization),
+    Room(Box<Mutex<TextRoom>>),
+}
+
+impl Wording {
+    fn of(context: &PeerContext) -> Self {
+        match &context.plan.signaling.protocol {
+            Protocol::Janus(settings) => {
+                let room = settings.text_room(&context.call.room, context.recorder.peer());
+                room.map_or(Self::Plain, |room| Self::Room(Box::new(Mutex::new(room))))
+            }
+            Protocol::PeerJs(settings) if settings.serialization != Serialization::Raw => {
+                Self::Packed(settings.serialization)
+            }
+            _ => Self::Plain,
+        }
+    }
+}
+
 /// The traffic on the data channels of one peer.
 pub(super) struct DataTraffic {
     context: PeerContext,
@@ -65,6 +93,7 @@ pub(super) struct DataTraffic {
     echo: Mutex<Option<EchoSender>>,
     /// Set while `echo` is locked, so that no message follows what is reported.
     echo_stopped: AtomicBool,
+    wording: Wording,
     /// Messages that the answerer sent back.
     echoed: AtomicU64,
     bulk: Mutex<Option<BulkReceiver>>,
@@ -76,7 +105,9 @@ pub(super) struct DataTraffic {
 impl DataTraffic {
     pub(super) fn new(context: PeerContext, tracker: Tracker, stop: CancellationToken) -> Self {
         let latency = context.recorder.tally(Metric::DataChannelLatencyMs, &context.group.name, &context.call.set);
+        let wording = Wording::of(&context);
         Self {
+            wording,
             context,
             tracker,
             stop,
@@ -91,24 +122,24 @@ impl DataTraffic {
         }
     }
 
-    /// The channels that this peer opens, and how: those of an offerer.
-    pub(super) fn to_open(&self) -> Vec<(ChannelRole, Option<RTCDataChannelInit>)> {
-        let Some(plan) = self.plan().filter(|_| self.context.role == Role::Offerer) else { return Vec::new() };
-        let mut channels = vec![(ChannelRole::EchoSender, None)];
+    /// The channels that this peer opens, with their labels, and how: those of an offerer.
+    pub(super) fn to_open(&self) -> Vec<(ChannelRole, &'static str, Option<RTCDataChannelInit>)> {
+        let Some(plan) = self.plan().filter(|_| self.sends_echo()) else { return Vec::new() };
+        let mut channels = vec![(ChannelRole::EchoSender, if self.is_in_room() { LABEL } else { ECHO }, None)];
         if let Some(bulk) = &plan.bulk {
             let init = (!bulk.reliable).then(|| RTCDataChannelInit {
                 ordered: false,
                 max_retransmits: Some(0),
                 ..Default::default()
             });
-            channels.push((ChannelRole::BulkSender, init));
+            channels.push((ChannelRole::BulkSender, BULK, init));
         }
         channels
     }
 
     /// What this peer does on a channel that the other end opened; `None` if nothing.
     pub(super) fn role_on(&self, label: &str) -> Option<ChannelRole> {
-        self.plan().filter(|_| self.context.role == Role::Answerer)?;
+        self.plan().filter(|_| !self.sends_echo())?;
         [ChannelRole::EchoAnswerer, ChannelRole::BulkReceiver].into_iter().find(|role| role.label() == label)
     }
 
@@ -116,10 +147,8 @@ impl DataTraffic {
     pub(super) fn opened(&self, role: ChannelRole) {
         match role {
             ChannelRole::EchoSender => {
-                if let Some(plan) = self.plan() {
-                    let interval = Duration::from_micros(plan.echo_interval_us);
-                    let sender = EchoSender::new(Instant::now(), interval, plan.echo_bytes as usize);
-                    *lock(&self.echo) = Some(sender);
+                if !self.is_in_room() {
+                    self.begin_echo();
                 }
                 self.tracker.data_open();
             }
@@ -129,18 +158,41 @@ impl DataTraffic {
         }
     }
 
-    /// When the next echo message is due; `None` once sending is to stop.
+    fn begin_echo(&self) {
+        if let Some(plan) = self.plan() {
+            let interval = Duration::from_micros(plan.echo_interval_us);
+            let sender = EchoSender::new(Instant::now(), interval, plan.echo_bytes as usize);
+            *lock(&self.echo) = Some(sender);
+        }
+    }
+
+    /// When the next message on the channel of echoes is due; `None` once sending is to stop.
     pub(super) fn next_echo_due(&self) -> Option<Instant> {
+        if let Wording::Room(room) = &self.wording
+            && lock(room).has_more()
+        {
+            return Some(Instant::now());
+        }
         let echo = lock(&self.echo);
         echo.as_ref().filter(|_| !self.stop.is_cancelled()).map(EchoSender::next_due)
     }
 
-    /// The next echo message, if it is due.
-    pub(super) fn next_echo(&self) -> Option<BytesMut> {
+    /// The next message on the channel of echoes, if it is due.
+    pub(super) fn next_echo(&self) -> Option<RTCDataChannelMessage> {
+        let text = |text: String| RTCDataChannelMessage { is_string: true, data: BytesMut::from(text.as_bytes()) };
+        let entering = if let Wording::Room(room) = &self.wording { lock(room).poll() } else { None };
+        if let Some(entering) = entering {
+            return Some(text(entering));
+        }
         let mut echo = lock(&self.echo);
         let stopped = self.echo_stopped.load(Ordering::Relaxed);
         let due = echo.as_mut().filter(|_| !stopped)?.produce(Instant::now())?;
-        Some(BytesMut::from(&due.message[..]))
+        let binary = |content: &[u8]| RTCDataChannelMessage { is_string: false, data: BytesMut::from(content) };
+        Some(match &self.wording {
+            Wording::Plain => binary(&due.message),
+            Wording::Packed(how) => binary(&how.pack(&due.message)),
+            Wording::Room(room) => text(lock(room).message(&due.message)),
+        })
     }
 
     /// The next bulk message; `None` once sending is to stop. It counts once it is [sent](Self::bulk_was_sent).
@@ -163,10 +215,19 @@ impl DataTraffic {
         *lock(&self.last) = Some(now);
         match role {
             ChannelRole::EchoSender => {
-                let latency = lock(&self.echo).as_mut().and_then(|echo| echo.handle_reply(message, now));
-                if let Some(latency) = latency {
-                    self.latency.record(latency.as_secs_f64() * 1e3);
-                    self.tracker.arrived(|arrived| arrived.echo = true);
+                match &self.wording {
+                    Wording::Plain => self.replied(message, now),
+                    Wording::Packed(how) => self.replied(&how.unpack(message), now),
+                    Wording::Room(room) => {
+                        let mut room = lock(room);
+                        let phase = if room.is_joined() { Phase::Media } else { Phase::DataChannel };
+                        match room.handle(message) {
+                            Heard::Joined => self.begin_echo(),
+                            Heard::Own(message) => self.replied(&message, now),
+                            Heard::Refused(why) => self.tracker.fail_in(phase, format!("the textroom: {why}")),
+                            Heard::Nothing => {}
+                        }
+                    }
                 }
                 false
             }
@@ -179,6 +240,15 @@ impl DataTraffic {
                 self.tracker.arrived(|arrived| arrived.bulk = true);
                 false
             }
+        }
+    }
+
+    /// An echo message has come back.
+    fn replied(&self, message: &[u8], now: Instant) {
+        let latency = lock(&self.echo).as_mut().and_then(|echo| echo.handle_reply(message, now));
+        if let Some(latency) = latency {
+            self.latency.record(latency.as_secs_f64() * 1e3);
+            self.tracker.arrived(|arrived| arrived.echo = true);
         }
     }
 
@@ -201,7 +271,7 @@ impl DataTraffic {
 
     /// Messages sent on `bulk`, by the end that sends there.
     pub(super) fn bulk_messages_sent(&self) -> Option<u64> {
-        let sends = self.context.role == Role::Offerer && self.plan().is_some_and(|plan| plan.bulk.is_some());
+        let sends = self.sends_echo() && self.plan().is_some_and(|plan| plan.bulk.is_some());
         sends.then(|| self.bulk_sent.load(Ordering::Relaxed))
     }
 
@@ -235,7 +305,7 @@ impl DataTraffic {
 
     fn echo_report(&self) -> MediaReport {
         let mut report = self.context.media_report(MediaKind::DataEcho, ECHO);
-        if self.context.role == Role::Answerer {
+        if !self.sends_echo() {
             let echoed = self.echoed.load(Ordering::Relaxed);
             (report.packets, report.frames, report.frames_intact) = (echoed, echoed, echoed);
             report.verified = echoed > 0;
@@ -277,6 +347,15 @@ impl DataTraffic {
             seen.messages, seen.bytes, seen.corrupt, seen.missing, seen.reordered
         );
         report
+    }
+
+    /// Whether this end opens the channels.
+    fn sends_echo(&self) -> bool {
+        self.context.role == Role::Offerer || self.is_in_room()
+    }
+
+    fn is_in_room(&self) -> bool {
+        matches!(self.wording, Wording::Room(_))
     }
 
     fn plan(&self) -> Option<&DataPlan> {

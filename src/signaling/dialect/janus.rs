@@ -6,6 +6,9 @@
 //! | videoroom | who publishes | nothing |
 //! | videoroom | Janus, to who subscribes | the media of one publisher |
 //! | audiobridge | the client | what all others in the room say, mixed |
+//! | textroom | Janus | what the client says on its data channel |
+
+pub(crate) mod textroom;
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +18,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tokio_tungstenite::tungstenite::Message;
 
+use self::textroom::TextRoom;
 use super::template::{read_candidate, resolve_text};
 use super::{Dialect, Opening, Place, Waiting, read_json};
 use crate::signaling::client::{ClientError, excerpt};
@@ -63,6 +67,8 @@ pub enum Plugin {
     VideoRoom,
     /// Mixes what is said in a room (MCU).
     AudioBridge,
+    /// Passes text on that comes on data channels.
+    TextRoom,
 }
 
 impl Plugin {
@@ -71,11 +77,17 @@ impl Plugin {
             Self::EchoTest => "janus.plugin.echotest",
             Self::VideoRoom => "janus.plugin.videoroom",
             Self::AudioBridge => "janus.plugin.audiobridge",
+            Self::TextRoom => "janus.plugin.textroom",
         }
     }
 }
 
 impl Janus {
+    /// What the peer of this name says in the room of a call, if it is on a data channel.
+    pub(crate) fn text_room(&self, room: &str, name: &str) -> Option<TextRoom> {
+        (self.plugin == Plugin::TextRoom).then(|| TextRoom::new(self, room, name))
+    }
+
     /// With the values of the environment in place of `${NAME}`.
     pub(super) fn resolve(&mut self) -> Result<(), String> {
         for secret in [&mut self.apisecret, &mut self.token].into_iter().flatten() {
@@ -179,6 +191,11 @@ impl Connection {
         self.room = self.settings.room.unwrap_or_else(|| number_of(room));
         match (self.settings.plugin, self.settings.create.clone()) {
             (Plugin::EchoTest, _) => self.joined(),
+            // The room itself is entered on the data channel.
+            (Plugin::TextRoom, _) => {
+                self.joined();
+                self.message(json!({"request": "setup"}), None);
+            }
             (_, Some(create)) if !self.follows => {
                 self.state = State::Making;
                 self.about_room(json!({"request": "create"}), Some(create));
@@ -211,7 +228,7 @@ impl Connection {
     fn offer(&mut self, sdp: &str) {
         let has = |kind: &str| sdp.contains(&format!("m={kind} "));
         let body = match self.settings.plugin {
-            Plugin::EchoTest => json!({"audio": has("audio"), "video": has("video")}),
+            Plugin::EchoTest | Plugin::TextRoom => json!({"audio": has("audio"), "video": has("video")}),
             Plugin::VideoRoom => json!({"request": "publish", "audio": has("audio"), "video": has("video")}),
             Plugin::AudioBridge => json!({"request": "configure", "muted": false}),
         };
@@ -312,7 +329,7 @@ impl Connection {
                 self.joined();
             }
             (_, Some("joined" | "attached" | "event" | "updated" | "slow_link" | "talking" | "stopped-talking")) => {}
-            (_, None) if data.get("echotest").is_some() => {}
+            (_, None) if data.get("echotest").or_else(|| data.get("textroom")).is_some() => {}
             _ => self.unexpected = Some(excerpt(&data.to_string())),
         }
         if let (Some(kind), Some(sdp)) = (jsep(message, "type"), jsep(message, "sdp")) {
@@ -348,7 +365,10 @@ impl Dialect for Connection {
         match message {
             ClientMessage::Join { room } => self.join(room),
             ClientMessage::Offer { sdp, .. } => self.offer(sdp),
-            ClientMessage::Answer { sdp, .. } => self.message(json!({"request": "start"}), Some(("answer", sdp))),
+            ClientMessage::Answer { sdp, .. } => {
+                let request = if self.settings.plugin == Plugin::TextRoom { "ack" } else { "start" };
+                self.message(json!({"request": request}), Some(("answer", sdp)));
+            }
             ClientMessage::Candidate { candidate, .. } => self.candidate(candidate.as_ref()),
             ClientMessage::Ping { nonce } => self.waiting.ping(nonce),
             ClientMessage::Leave => {

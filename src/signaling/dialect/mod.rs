@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
+pub(crate) use janus::textroom;
 pub use janus::{Janus, Plugin};
 pub use livekit::LiveKit;
 pub use mapping::{Exchange, Hear, Say, SocketIo};
@@ -36,6 +37,8 @@ pub(crate) use meeting::Attendance;
 pub use meeting::Meeting;
 pub use peerjs::PeerJs;
 pub(crate) use peerjs::kind_of;
+pub(crate) use peerjs::serialization::LONGEST as LONGEST_SERIALIZED;
+pub use peerjs::serialization::Serialization;
 pub(crate) use template::{check_arguments, check_pointer, known_words, read_description, variables};
 pub use whip::Whip;
 

@@ -2,6 +2,8 @@
 //!
 //! A call is a connection with an id of its own, made by its offer; what follows names it.
 
+pub(crate) mod serialization;
+
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
+use self::serialization::Serialization;
 use super::template::{Words, encode, read_candidate};
 use super::{Dialect, Opening, Place, Waiting, read_json};
 use crate::plan::Role;
@@ -32,11 +35,13 @@ pub struct PeerJs {
     /// with clients that are not of this run. Without it ids are random, and peers of the run find each other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// How the offerer of a data connection writes messages. Default: `raw`.
+    pub serialization: Serialization,
 }
 
 impl Default for PeerJs {
     fn default() -> Self {
-        Self { key: "peerjs".into(), id: None }
+        Self { key: "peerjs".into(), id: None, serialization: Serialization::default() }
     }
 }
 
@@ -54,7 +59,9 @@ pub(super) fn open(settings: &PeerJs, url: &str, place: Place<'_>) -> Result<Ope
     let root = url.trim_end_matches('/');
     let (key, token) = (encode(&settings.key), token()?);
     let url = format!("{root}/peerjs?key={key}&id={}&token={token}&version={VERSION}", encode(&id));
-    Ok(Opening::new(url, Box::new(Connection { is_named, other, ..Connection::new(id) })))
+    let serialization = settings.serialization;
+    let connection = Connection { is_named, other, serialization, ..Connection::new(id) };
+    Ok(Opening::new(url, Box::new(connection)))
 }
 
 fn token() -> Result<String, ClientError> {
@@ -89,6 +96,7 @@ struct Connection {
     is_named: bool,
     /// Whom it is going to call, if that is known.
     other: Option<String>,
+    serialization: Serialization,
     waiting: Waiting,
     /// By the id of the other client.
     peerings: HashMap<String, Peering>,
@@ -101,6 +109,7 @@ impl Connection {
             id,
             is_named: false,
             other: None,
+            serialization: Serialization::default(),
             waiting: Waiting::default(),
             peerings: HashMap::new(),
             next_heartbeat: None,
@@ -120,8 +129,8 @@ impl Connection {
             "browser": "harness",
         });
         if kind == "data" {
-            // The messages are the harness's own.
-            let label = json!({"label": peering.id, "reliable": true, "serialization": "raw"});
+            let serialization = self.serialization.name();
+            let label = json!({"label": peering.id, "reliable": true, "serialization": serialization});
             merge(&mut payload, label);
         }
         self.send("OFFER", to, &payload);

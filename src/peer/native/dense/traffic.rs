@@ -68,8 +68,8 @@ impl Traffic {
             senders.push((sender, plan.clone()));
         }
         let mut channels = Vec::new();
-        for (role, init) in media.data.to_open() {
-            let id = core.create_data_channel(role.label(), init)?.id();
+        for (role, label, init) in media.data.to_open() {
+            let id = core.create_data_channel(label, init)?.id();
             channels.push(Channel { id, role, open: false });
         }
         let (streams, receivers) = (Vec::new(), Vec::new());
@@ -135,7 +135,7 @@ impl Traffic {
         let echo = |channel: &&Channel| channel.open && channel.role == ChannelRole::EchoSender;
         if let Some(channel) = self.channels.iter().find(echo) {
             while let Some(message) = self.media.data.next_echo() {
-                sent |= send_data(core, channel.id, RTCDataChannelMessage { is_string: false, data: message }, now);
+                sent |= send_data(core, channel.id, message, now);
             }
         }
         sent

@@ -52,6 +52,20 @@ fn joined() -> Option<ServerMessage> {
 }
 
 #[test]
+fn a_textroom_offers() {
+    let mut seat = Seat::new(Janus { plugin: Plugin::TextRoom, ..Janus::default() }, None);
+    seat.say(join());
+    assert_eq!(seat.heard(), joined());
+    assert_eq!(seat.said()["body"], json!({"request": "setup"}));
+    let offer = json!({"type": "offer", "sdp": "v=0"});
+    seat.event(json!({"textroom": "event", "result": "ok"}), Some(offer)).unwrap();
+    assert!(matches!(seat.heard(), Some(ServerMessage::Offer { sdp, .. }) if sdp == "v=0"));
+    seat.say(ClientMessage::Answer { to: "janus".into(), sdp: "v=1".into() });
+    let answer = seat.said();
+    assert_eq!((&answer["body"], &answer["jsep"]["sdp"]), (&json!({"request": "ack"}), &json!("v=1")));
+}
+
+#[test]
 fn an_echo_test() {
     let mut seat = Seat::new(Janus::default(), None);
     seat.say(join());
