@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use harness::peer::browser::{BrowserPool, pages};
+use harness::peer::browser::{BrowserPool, People, pages};
 use harness::peer::network::{PeerHost, PeerNetwork};
 use harness::peer::{Engines, PeerContext, Shards};
 use harness::plan::{CallPlan, Plan, Role};
@@ -39,6 +39,7 @@ async fn connecting_and_closing_leaves_memory_descriptors_and_tasks_as_they_were
     let engines = Engines {
         send_lateness: Lateness::default(),
         browsers: BrowserPool::new(env!("CARGO_BIN_EXE_harness").into()),
+        people: People::default(),
         shards: Shards::default(),
     };
 

@@ -130,7 +130,10 @@ fn names() {
     let twice = "name = \"a\"\n[[peers]]\nname = \"x\"\n[[peers]]\nname = \"x\"\nengine = \"crome\"";
     assert_says(
         &errors(twice),
-        &["a.toml:6:10: `engine` cannot be `crome`", "accepted names: native, signaling, chromium, firefox, external"],
+        &[
+            "a.toml:6:10: `engine` cannot be `crome`",
+            "accepted names: native, signaling, chromium, firefox, human, external",
+        ],
     );
     let twice = "name = \"a\"\n[[peers]]\nname = \"x\"\n[[peers]]\nname = \"x\"";
     assert_says(&errors(twice), &["a.toml:5:8: there is a group named `x` already"]);
@@ -291,4 +294,36 @@ fn signaling_peers_have_no_media_and_no_network() {
         "name = \"a\"\n[network]\n[[network.site]]\nname = \"x\"\n[[peers]]\nengine = \"signaling\"\nsite = \"x\"\n",
     );
     assert_says(&said, &["a signaling peer sends no packet that could cross a network"]);
+}
+
+#[test]
+fn people_come_to_the_bundled_server_once_and_are_few() {
+    let human = |more: &str| errors(&format!("name = \"a\"\n[[peers]]\n[[peers]]\nengine = \"human\"\n{more}"));
+    assert_says(&human("wait = \"10ms\"\n"), &["a.toml:5:8: `wait` cannot be 10ms; 1s to 3600s is accepted"]);
+    assert_says(&human("source = \"fake\"\n"), &["`source` is for browsers, and the engine here is `human`"]);
+    assert_says(&human("count = 11\n"), &["11 people are more than one run can invite"]);
+    assert_says(
+        &human("[signaling]\nurl = \"wss://example.org/ws\"\n"),
+        &["a.toml:4:10: people come to the bundled server, which `url` of [signaling] replaces"],
+    );
+    assert_says(
+        &human("[signaling]\nprotocol = \"socketio\"\n"),
+        &["the page for people speaks the harness's own protocol only"],
+    );
+    assert_says(
+        &human("site = \"x\"\n[network]\ndriver = \"kernel\"\n[[network.site]]\nname = \"x\"\n"),
+        &["nobody can put the people of `human` behind a modelled network"],
+    );
+    assert_says(&human("[repeat]\nruns = 2\n"), &["people are invited to one run, and would have to come again"]);
+    assert_says(
+        &human("[topology]\nkind = \"rooms\"\nsize = 2\n"),
+        &["peers of the engine `human` cannot be in rooms"],
+    );
+    assert_says(
+        &errors("name = \"a\"\n[[peers]]\ncount = 2\nwait = \"1s\"\n"),
+        &["a.toml:4:8: `wait` is for people, and the engine here is `native`"],
+    );
+    let matrix =
+        "name = \"a\"\n[network]\n[[network.site]]\nname = \"x\"\n[matrix]\nengines = [[\"native\", \"human\"]]\n";
+    assert_says(&errors(matrix), &["cannot be put behind the networks of a matrix"]);
 }

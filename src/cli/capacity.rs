@@ -200,6 +200,8 @@ impl Prober for Probing {
                 }
             }),
             announce: Box::new(|_, _| {}),
+            // No scenario with people has a size that can be searched.
+            tell_guests: Box::new(|_| {}),
         }
     }
 

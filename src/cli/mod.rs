@@ -7,6 +7,7 @@ mod completions;
 mod doctor;
 mod exit;
 mod guard;
+mod guests;
 mod init;
 mod interleave;
 #[cfg(target_os = "linux")]

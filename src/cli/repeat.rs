@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Exit;
 use super::compare::{Files, How, PAGE, read_side, show};
+use super::guests;
 use super::progress::{self, Progress};
 use super::run::keep;
 use crate::gate::{Judgement, judge};
@@ -101,6 +102,7 @@ async fn once(repeats: &Repeats, directory: &RunDirectory, name: &str, quiet: bo
             }
         }),
         announce: Box::new(|_, _| {}),
+        tell_guests: guests::teller(),
     };
     let within = directory.create_within(name).map_err(|error| error.to_string())?;
     let finished = run::run_in(repeats.plan.clone(), within, options).await.map_err(|error| error.to_string())?;

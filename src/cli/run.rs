@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::Exit;
 use super::capacity::{self, Target};
 use super::compare::How;
+use super::guests;
 use super::interleave;
 use super::progress::{self, Progress};
 use super::repeat::{self, Repeats};
@@ -84,6 +85,11 @@ pub(super) async fn run(args: Args) -> Exit {
     let plan = loaded.plan;
     // A comparison counts the runs itself.
     let repeat = args.repeat.or_else(|| loaded.repeat.filter(|_| !interleave::is_run_of_comparison()));
+    if plan.people().next().is_some() && (repeat.is_some() || interleave::is_run_of_comparison()) {
+        eprintln!("error: people are invited to one run, and would have to come again for each");
+        eprintln!("{:5}→ run the scenario without --repeat, or put browsers in the place of its people", "");
+        return Exit::Usage;
+    }
     if repeat.is_some() && args.baseline.is_none() && args.json.is_some() {
         eprintln!(
             "error: --json has nothing to write: of several runs it is the comparison with --baseline, which is not given"
@@ -113,6 +119,7 @@ pub(super) async fn run(args: Args) -> Exit {
                 eprintln!("signaling: {}", endpoint.url);
             }
         }),
+        tell_guests: guests::teller(),
     };
     match run::run(plan, options).await {
         Ok(finished) => conclude(&finished, args.json.as_deref(), Style { colour: display.colour, width: 100 }, quiet),

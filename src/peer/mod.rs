@@ -14,7 +14,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use self::browser::BrowserPool;
+use self::browser::{BrowserPool, People};
 use self::external::ExternalPeer;
 use self::native::NativePeer;
 pub use self::native::Shards;
@@ -53,6 +53,12 @@ pub trait Peer: Send {
     /// Records what arrived, given what the other end says it sent (`None` if it cannot say): media reports, the path,
     /// samples of the stream metrics, absences with their reasons, and the raw statistics.
     async fn report(&mut self, sent_by_other: Option<&Sent>) -> Result<(), Failure>;
+
+    /// Why the peer has gone by itself, if it has and can tell: that the other end then fails follows from that. Bounded in
+    /// time.
+    async fn gone(&mut self) -> Option<Failure> {
+        None
+    }
 
     /// Hangs up, leaves the room and frees everything. Never fails; bounded in time.
     async fn leave(&mut self);
@@ -235,6 +241,8 @@ pub struct Engines {
     pub send_lateness: Lateness,
     /// The browsers of the run.
     pub browsers: BrowserPool,
+    /// The people of the run.
+    pub people: People,
     /// The threads of simulated peers on the dense stack.
     pub shards: Shards,
 }
@@ -248,6 +256,7 @@ impl Engines {
             }
             Engine::Signaling => Ok(Box::new(SignalingPeer::new(context, self.send_lateness.clone()))),
             Engine::Chromium | Engine::Firefox => self.browsers.create(context).await,
+            Engine::Human => self.people.create(context).await,
             Engine::External => Ok(Box::new(ExternalPeer)),
         }
     }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::signaling::Page;
 
-pub use invitation::invitation;
+pub use invitation::{invitation, invitations};
 
 /// The page, for the server to serve at its root. `stun` are URLs of servers that tell a browser its own address (RFC 8489);
 /// they must need no login, as whoever opens the page learns them.

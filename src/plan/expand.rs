@@ -15,6 +15,8 @@ use crate::signaling::Protocol;
 
 /// Between two messages of a signaling peer, unless the scenario says otherwise.
 const MESSAGE_INTERVAL_US: u64 = 1_000_000;
+/// How long a run waits for its people, unless the scenario says otherwise.
+const WAIT_US: u64 = 120_000_000;
 
 /// Spells out a scenario that was checked and completed.
 ///
@@ -151,6 +153,7 @@ fn group(peers: &Peers, stack: NativeStack) -> GroupPlan {
         browser: peers.engine().is_browser().then(browser),
         message_interval_us: (peers.engine() == Engine::Signaling)
             .then(|| peers.message_interval.map_or(MESSAGE_INTERVAL_US, |interval| interval.us)),
+        wait_us: (peers.engine() == Engine::Human).then(|| peers.wait.map_or(WAIT_US, |wait| wait.us)),
     }
 }
 

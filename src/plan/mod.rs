@@ -111,6 +111,12 @@ impl Plan {
         self.group(source)
     }
 
+    /// The peers that are people, by their ids.
+    pub fn people(&self) -> impl Iterator<Item = &PeerPlan> {
+        let is_person = |peer: &&PeerPlan| self.group(&peer.group).is_some_and(|group| group.engine == Engine::Human);
+        self.calls.iter().flat_map(|call| [&call.offerer, &call.answerer]).filter(is_person)
+    }
+
     /// Which candidates the peers of a call may use.
     pub fn policy_of(&self, call: &CallPlan) -> IceTransportPolicy {
         call.policy.unwrap_or(self.ice.policy)
@@ -340,6 +346,9 @@ pub struct GroupPlan {
     /// Signaling peers: microseconds between two messages that a peer sends to the other end while its call lasts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_interval_us: Option<u64>,
+    /// People: microseconds for which the run waits until all of them have joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_us: Option<u64>,
 }
 
 /// A kind of peer.
@@ -355,6 +364,8 @@ pub enum Engine {
     Chromium,
     /// A tab of Firefox.
     Firefox,
+    /// A person in a browser of their own, which keeps a page of the harness open.
+    Human,
     /// A client that somebody else starts: it joins the room by itself, and measures nothing.
     External,
 }
@@ -367,11 +378,12 @@ impl Engine {
             Self::Signaling => "signaling",
             Self::Chromium => "chromium",
             Self::Firefox => "firefox",
+            Self::Human => "human",
             Self::External => "external",
         }
     }
 
-    /// Whether it is a real browser.
+    /// Whether it is a real browser that the harness starts and drives.
     pub fn is_browser(self) -> bool {
         matches!(self, Self::Chromium | Self::Firefox)
     }

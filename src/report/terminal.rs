@@ -227,7 +227,9 @@ fn generator(text: &mut Text, record: &Record) {
 
 fn verdict(text: &mut Text, record: &Record, judgement: &Judgement) {
     let counts = record.call_counts();
-    let engines: Vec<&str> = [Engine::Native, Engine::Signaling, Engine::Chromium, Engine::Firefox, Engine::External]
+    let engines =
+        [Engine::Native, Engine::Signaling, Engine::Chromium, Engine::Firefox, Engine::Human, Engine::External];
+    let engines: Vec<&str> = engines
         .into_iter()
         .filter(|engine| {
             record.calls().any(|(plan, call)| {

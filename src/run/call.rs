@@ -77,7 +77,7 @@ pub(super) async fn conduct(stage: Arc<Stage>, index: usize) {
         () = stage.cancel.cancelled() => None,
     };
     if let Some(Err(failure)) = &outcome {
-        offering.failure(failure.clone());
+        offering.failure(ends.gone().await.unwrap_or_else(|| failure.clone()));
     }
     let set_up = [&offering, &answering].iter().all(|recorder| recorder.marks().get(Mark::FirstMedia).is_some());
     record_phases(&stage, &call, &offering, &answering, !matches!(outcome, Some(Ok(()))));
@@ -102,6 +102,16 @@ struct Ends {
 }
 
 impl Ends {
+    /// Why one of them has gone by itself.
+    async fn gone(&mut self) -> Option<Failure> {
+        for peer in [&mut self.offerer, &mut self.answerer].into_iter().flatten() {
+            if let Some(failure) = peer.gone().await {
+                return Some(failure);
+            }
+        }
+        None
+    }
+
     async fn leave(&mut self) {
         let leave = async |end: &mut Option<Box<dyn Peer>>| {
             if let Some(peer) = end {

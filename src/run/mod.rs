@@ -8,6 +8,7 @@ mod arrivals;
 mod call;
 mod capacity;
 mod environment;
+mod guests;
 mod interrupt;
 mod network;
 mod phases;
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::peer::browser::{BrowserInfo, BrowserPool, Unavailable};
+use crate::peer::browser::{BrowserInfo, BrowserPool, People, Unavailable};
 use crate::peer::network::{IceServers, PeerHost, PeerNetwork};
 use crate::peer::{Engines, Shards};
 use crate::plan::Plan;
@@ -37,6 +38,7 @@ use crate::signaling::{Endpoint, Identity, Limits, Server, ServerConfig};
 use arrivals::Schedule;
 use call::{Stage, Surroundings};
 pub use capacity::{Prober, find_capacity};
+pub use guests::{Guests, TellGuests};
 pub use network::PeerPackets;
 use network::{Network, StartError};
 use rooms::Rooms;
@@ -60,6 +62,8 @@ pub struct Options {
     pub observe: Box<dyn FnMut(&Record) + Send>,
     /// Is told the run directory and the URL of the signaling server, once they are there.
     pub announce: Box<dyn FnOnce(&Path, &Endpoint) + Send>,
+    /// Is told how people join, if the plan has any, and when they have.
+    pub tell_guests: TellGuests,
 }
 
 /// A run that ended, one way or the other.
@@ -121,8 +125,9 @@ pub async fn run_in(plan: Plan, directory: RunDirectory, options: Options) -> Re
 
     let interrupt = interrupt::watch(cancel.clone()).await;
     let broken = writer.broken();
+    let listeners = (options.announce, options.tell_guests);
     let outcome = tokio::select! {
-        outcome = perform(Arc::new(plan), &recorder, &directory, cancel.clone(), options.announce) => outcome,
+        outcome = perform(Arc::new(plan), &recorder, &directory, cancel.clone(), listeners) => outcome,
         () = broken.cancelled() => {
             cancel.cancel();
             Err("the record cannot be written".to_owned())
@@ -170,13 +175,21 @@ async fn perform(
     recorder: &Recorder,
     directory: &RunDirectory,
     cancel: CancellationToken,
-    announce: Box<dyn FnOnce(&Path, &Endpoint) + Send>,
+    (announce, tell_guests): (Box<dyn FnOnce(&Path, &Endpoint) + Send>, TellGuests),
 ) -> Result<Option<PeerPackets>, String> {
     if let Err(preflight::Lack { reason, remedy }) = preflight::check(&plan) {
         return nothing_started(StartError::Missing { reason, remedy }, &plan, recorder);
     }
     let (server, endpoint) = signaling(&plan, directory).await?;
     announce(directory.path(), &endpoint);
+    let people = People::default();
+    // Before anything else is started: people take their time.
+    let Some(mut prepared) = guests::gather(&plan, server.as_ref(), &people, &cancel, tell_guests).await? else {
+        if let Some(server) = server {
+            server.shutdown().await;
+        }
+        return Ok(None);
+    };
     let mut health = Health::start();
 
     let ice = Arc::new(IceServers::of_plan(&plan.ice)?);
@@ -192,13 +205,13 @@ async fn perform(
     let executable = std::env::current_exe().map_err(|error| format!("this program's own path: {error}"))?;
     let browsers = BrowserPool::new(executable);
     let network_of = |peer: &str| surroundings.of_peer(peer);
-    let prepared = tokio::select! {
-        prepared = browsers.prepare(&plan, &network_of) => prepared,
+    tokio::select! {
+        browsers = browsers.prepare(&plan, &network_of) => prepared.extend(browsers),
         () = cancel.cancelled() => {
             browsers.close().await;
             return end_network(surroundings.network, directory, recorder).await;
         }
-    };
+    }
     recorder.record(EventKind::Environment(environment::browsers(prepared.values().flatten())));
     let schedule = Schedule::new(&plan, admit(&plan, &prepared, recorder));
     if let Some(network) = &mut surroundings.network {
@@ -216,7 +229,7 @@ async fn perform(
     // What the preparations cost says nothing about the generator under load.
     health.read();
     let stage = Arc::new(Stage {
-        engines: Engines { send_lateness: health.send_lateness(), browsers, shards: Shards::default() },
+        engines: Engines { send_lateness: health.send_lateness(), browsers, people, shards: Shards::default() },
         surroundings,
         recorder: recorder.clone(),
         traffic: Traffic::default(),
@@ -226,6 +239,7 @@ async fn perform(
         plan,
     });
     let broke = arrivals::conduct(&stage, schedule, &mut health).await;
+    stage.engines.people.dismiss();
     stage.engines.browsers.close().await;
     // The last call has let go of it.
     let network = Arc::into_inner(stage).and_then(|stage| stage.surroundings.network);
@@ -287,7 +301,11 @@ async fn signaling(plan: &Plan, directory: &RunDirectory) -> Result<(Option<Serv
     if let Some(ca) = identity.ca_pem() {
         directory.write("ca.pem", ca).map_err(|error| error.to_string())?;
     }
-    let config = ServerConfig { listen, identity, pages: crate::peer::browser::pages(), limits: Limits::default() };
+    let mut pages = crate::peer::browser::pages();
+    if plan.people().next().is_some() {
+        pages.extend(crate::peer::browser::person_pages());
+    }
+    let config = ServerConfig { listen, identity, pages, limits: Limits::default() };
     let server = Server::start(config).await.map_err(|error| error.to_string())?;
     let endpoint = server.endpoint().speaking(signaling.protocol.clone().with_secrets()?);
     Ok((Some(server), endpoint))

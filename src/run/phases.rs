@@ -113,7 +113,7 @@ fn why_absent(plan: &Plan, call: &CallPlan, role: Role, metric: Metric) -> &'sta
     match own.engine {
         Engine::External => return "an external peer reports nothing",
         Engine::Signaling => return "a signaling peer makes no connection",
-        Engine::Native | Engine::Chromium | Engine::Firefox => {}
+        Engine::Native | Engine::Chromium | Engine::Firefox | Engine::Human => {}
     }
     let media = plan.media_of(call);
     let receives = direction.unwrap_or(own.direction).receives() && other.direction.sends();
@@ -136,7 +136,7 @@ fn why_absent(plan: &Plan, call: &CallPlan, role: Role, metric: Metric) -> &'sta
         Metric::DataChannelOpenMs if media.data.is_none() => "the call has no data channel",
         Metric::TimeToFirstRtpMs if !receives || (media.video.is_none() && !media.audio) => "the peer receives no RTP",
         Metric::TimeToFirstFrameMs if !receives || media.video.is_none() => "the peer receives no video",
-        Metric::IceNominationMs if own.engine.is_browser() => {
+        Metric::IceNominationMs if own.engine.is_browser() || own.engine == Engine::Human => {
             "browsers do not tell when a pair is nominated, only when one is selected"
         }
         _ => "the peer did not report it",

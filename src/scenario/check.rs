@@ -8,7 +8,7 @@ use super::error::suggest;
 use super::format::{Data, GateRule, Media, Peers, Scenario, Signaling, TopologyKind, Video};
 use super::report::Report;
 use super::units::{Size, Time};
-use super::{dialect, load, matrix, network, topology};
+use super::{dialect, load, matrix, network, people, topology};
 use crate::gate::Expectation;
 use crate::plan::{Engine, MCU_SET, ROOMS, SFU_SETS, VideoCodec};
 use crate::turn::client::IceUrl;
@@ -30,6 +30,7 @@ pub(super) fn check(scenario: &mut Scenario, base: &Path, report: &mut Report<'_
     network::check(scenario, report);
     let arrivals = load::check(scenario, report);
     topology::complete(scenario, arrivals, report);
+    people::check(scenario, report);
     times(scenario, report);
     gates(scenario, report);
 }

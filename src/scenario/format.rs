@@ -299,6 +299,9 @@ pub struct Peers {
     /// signaling server, 1ms to 1min. Default: 1s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_interval: Option<Time>,
+    /// People only: how long the run waits until all of them have joined, 1s to 1h. Default: 2min.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Time>,
 }
 
 /// Who calls whom.

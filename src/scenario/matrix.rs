@@ -145,7 +145,7 @@ fn engines(matrix: &Matrix, driver: NetworkDriver, report: &mut Report<'_>) {
         if pair.contains(&Engine::Signaling) {
             let message = "a signaling peer sends no packet that could cross the networks of a matrix";
             report.wrong(&path, message, "use native, chromium or firefox");
-        } else if pair.contains(&Engine::External) {
+        } else if pair.contains(&Engine::External) || pair.contains(&Engine::Human) {
             let message = "a client that somebody else starts cannot be put behind the networks of a matrix";
             report.wrong(&path, message, "use native, chromium or firefox");
         } else if let Some(browser) =

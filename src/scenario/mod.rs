@@ -13,6 +13,7 @@ mod format;
 mod load;
 mod matrix;
 mod network;
+mod people;
 mod report;
 mod rooms;
 mod served;

@@ -5,6 +5,7 @@ use toml::Value;
 use super::format::{Scenario, TopologyKind};
 use super::tree::Tree;
 use super::units::Rate;
+use crate::plan::Engine;
 
 /// How a scenario's load can be changed.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +52,10 @@ impl Sizing {
         let fixed = |reason: String, help| Err(FixedSize { reason, help });
         if scenario.matrix.is_some() {
             return fixed("[matrix] decides how many calls there are".into(), "search with a scenario without it");
+        }
+        if scenario.peers.iter().any(|group| group.engine() == Engine::Human) {
+            let reason = "people are invited to one run, and would have to come again for each".into();
+            return fixed(reason, "search with simulated peers or browsers in their place");
         }
         if scenario.topology.kind != TopologyKind::Pairs {
             let reason = "in [topology] the rooms decide how many calls there are".into();

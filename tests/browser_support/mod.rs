@@ -37,6 +37,7 @@ pub fn plan(offerer: Engine, answerer: Engine, media: MediaPlan) -> Plan {
         stack: None,
         browser: Some(BrowserPlan { tabs_per_browser: 4, ..BrowserPlan::default() }),
         message_interval_us: None,
+        wait_us: None,
     };
     let peer = |name: &str| PeerPlan {
         id: format!("{name}/0"),

@@ -73,10 +73,16 @@ impl Browser {
 
     /// Opens the page in a window of its own, and waits until it can call.
     pub async fn open(&self, url: &str) -> Window<'_> {
+        let window = self.visit(url).await;
+        window.until("document.querySelector('#status').textContent === 'Ready'").await;
+        window
+    }
+
+    /// Opens any page in a window of its own.
+    pub async fn visit(&self, url: &str) -> Window<'_> {
         let handle = self.client.new_window(false).await.unwrap().handle;
         let window = Window { browser: self, handle };
         window.client().await.goto(url).await.unwrap();
-        window.until("document.querySelector('#status').textContent === 'Ready'").await;
         window
     }
 
@@ -176,6 +182,20 @@ impl Window<'_> {
             self.click(device).await;
             self.until(&format!("document.querySelector('{device}').ariaPressed === 'true'")).await;
         }
+    }
+
+    /// Closes the window, as a person does.
+    pub async fn close(self) {
+        let client = self.client().await;
+        client.close_window().await.unwrap();
+        // Commands go to the current window, which must be one that is there.
+        let left = client.windows().await.unwrap().remove(0);
+        client.switch_to_window(left).await.unwrap();
+    }
+
+    /// What the window shows, as PNG.
+    pub async fn screenshot(&self) -> Vec<u8> {
+        self.client().await.screenshot().await.unwrap()
     }
 
     pub async fn resize(&self, width: u32, height: u32) {

@@ -269,6 +269,7 @@ fn plan() -> Plan {
         stack: None,
         browser: None,
         message_interval_us: None,
+        wait_us: None,
     };
     let sets = [
         ("native-native", "native", "native", 12),

@@ -26,7 +26,11 @@ impl Clock {
     /// Our instant for the page's.
     pub(super) fn instant(&self, page_ms: f64) -> Instant {
         let offset = Duration::try_from_secs_f64((page_ms - self.page_ms).abs() / 1e3).unwrap_or_default();
-        if page_ms < self.page_ms { self.base.checked_sub(offset).unwrap_or(self.base) } else { self.base + offset }
+        if page_ms < self.page_ms {
+            self.base.checked_sub(offset).unwrap_or(self.base)
+        } else {
+            self.base.checked_add(offset).unwrap_or(self.base)
+        }
     }
 
     /// How wrong [`instant`](Self::instant) may be, either way.

@@ -79,6 +79,16 @@ pub enum Unavailable {
         /// What is lacking.
         reason: String,
     },
+    /// People were invited, and not all of them came.
+    #[error("{}", describe_absent(*joined, *of, *waited))]
+    Nobody {
+        /// How many have joined.
+        joined: usize,
+        /// Of how many.
+        of: usize,
+        /// For how long they were waited for.
+        waited: Duration,
+    },
     /// There is no network that the browser would use.
     #[error("firefox gathers no candidates on a machine without a default route")]
     NoRoute,
@@ -99,8 +109,22 @@ impl Unavailable {
                                   one the harness was told"
                 .into(),
             Self::Incapable { .. } => "choose another codec or engine in the scenario".into(),
+            Self::Nobody { .. } => {
+                "open each person's link in a browser and press Join there; with a greater `wait` of the \
+                                    group the run waits longer"
+                    .into()
+            }
             Self::NoRoute => "give the machine a route, such as `ip route add default dev lo`".into(),
         }
+    }
+}
+
+fn describe_absent(joined: usize, of: usize, waited: Duration) -> String {
+    let seconds = waited.as_secs_f64();
+    if joined == 0 {
+        format!("nobody has joined within {seconds} s")
+    } else {
+        format!("{joined} of {of} people have joined within {seconds} s")
     }
 }
 

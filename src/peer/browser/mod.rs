@@ -1,4 +1,5 @@
-//! Browser peers: real Chromium and Firefox over W3C WebDriver, each peer in a tab of its own.
+//! Browser peers: real Chromium and Firefox over W3C WebDriver, each peer in a tab of its own; and people in browsers of
+//! their own, whose page is called over a connection that it opens itself.
 //!
 //! [`BrowserPool`] starts browsers and gives out peers; the page in `page/` makes the calls; a guard process between the
 //! harness and each driver sees that nothing is left behind. `docs/browsers.md` lists flags, trust and limits.
@@ -9,8 +10,11 @@ mod connector;
 mod driver;
 pub mod guard;
 mod guarded;
+mod link;
 mod page;
 mod peer;
+mod people;
+mod person;
 mod pool;
 mod report;
 mod search;
@@ -24,6 +28,9 @@ use crate::signaling::Page;
 
 pub(crate) use capabilities::has_route;
 pub use driver::{Installation, Unavailable, find};
+pub use people::People;
+pub(crate) use people::longest_wait;
+pub use person::pages as person_pages;
 pub use pool::{BrowserInfo, BrowserPool};
 
 /// The pages of a browser peer, for the server to serve below `/harness/`.

@@ -142,8 +142,10 @@ pub(super) fn config(context: &PeerContext) -> Result<Value, String> {
         stream["codec"] = json!(video.codec.mime_type());
         stream
     });
-    let firefox = other_group(context).is_some_and(|other| other.engine == Engine::Firefox);
-    let source = group.browser.as_ref().map_or_else(BrowserSource::default, |browser| browser.source);
+    // What browser a person has is not known to the plan.
+    let firefox = other_group(context).is_some_and(|other| matches!(other.engine, Engine::Firefox | Engine::Human));
+    // A person's page knows itself whether the person sends something else.
+    let source = group.browser.as_ref().map_or(BrowserSource::Canvas, |browser| browser.source);
     let servers = network.ice.servers.iter().map(|server| {
         let mut dictionary = json!({"urls": server.urls});
         if let Some(username) = &server.username {

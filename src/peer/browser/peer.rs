@@ -1,6 +1,5 @@
-//! A browser's tab as a peer.
+//! A page of a browser as a peer.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -9,11 +8,11 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::clock::Clock;
+use super::link::Link;
 use super::page::{self, Data, Polled, Reading, Step, Traced};
-use super::pool::Browser;
 use super::report;
 use super::search::{self, Heard};
-use super::session::{SessionError, Tab};
+use super::session::SessionError;
 use super::stats::Stats;
 use crate::peer::{Peer, PeerContext, Sent, Snapshot};
 use crate::record::{Failure, Mark, Metric, PathSearch, Phase};
@@ -32,12 +31,15 @@ const SEARCH_DEADLINE: Duration = Duration::from_secs(1);
 ///
 /// A message that is lost twice is repeated for the second time after 3 s (RFC 9260, section 6.3.3).
 const SETTLE_DEADLINE: Duration = Duration::from_secs(4);
+/// How many warnings of a page are told, and how many characters of any text: a person's page may say anything.
+const MOST_WARNINGS: usize = 100;
+const LONGEST_TEXT: usize = 2_000;
 
-/// One end of one call, in a tab.
+/// One end of one call, in a page.
 pub(super) struct BrowserPeer {
     pub(super) context: PeerContext,
-    browser: Arc<Browser>,
-    tab: Option<Tab>,
+    /// Absent once the peer has left.
+    link: Option<Link>,
     clock: Clock,
     phase: Phase,
     waiting: String,
@@ -50,6 +52,7 @@ pub(super) struct BrowserPeer {
     pub(super) data: Data,
     /// What the page heard of its servers.
     heard: Vec<Heard>,
+    warnings: usize,
 }
 
 /// Instants that reports count from, in milliseconds of the page's clock.
@@ -61,15 +64,16 @@ pub(super) struct Instants {
 }
 
 impl BrowserPeer {
-    /// Makes a peer of a tab that has loaded the page; returns once it has its media source.
-    pub(super) async fn prepare(context: PeerContext, browser: Arc<Browser>, tab: Tab) -> Result<Self, Failure> {
+    /// Makes a peer of a page that is loaded; returns once it has its media source.
+    pub(super) async fn prepare(context: PeerContext, link: Link) -> Result<Self, Failure> {
         let config = page::config(&context).map_err(|reason| context.failure(Phase::Start, reason))?;
-        let clock = read_clock(&tab).await;
-        let clock = clock.map_err(|error| context.failure(Phase::Start, browser.explain(&error)))?;
+        let clock = match read_clock(&link).await {
+            Ok(clock) => clock,
+            Err(error) => return Err(context.failure(Phase::Start, link.explain(&error).await)),
+        };
         let mut peer = Self {
             context,
-            browser,
-            tab: Some(tab),
+            link: Some(link),
             clock,
             phase: Phase::Start,
             waiting: "the media source".into(),
@@ -80,6 +84,7 @@ impl BrowserPeer {
             first: None,
             data: Data::default(),
             heard: Vec::new(),
+            warnings: 0,
         };
         let uncertainty = peer.clock.uncertainty();
         if uncertainty > CLOCK_TOLERANCE {
@@ -90,7 +95,7 @@ impl BrowserPeer {
                     peer.context.recorder.peer(),
                     uncertainty.as_secs_f64() * 1e3
                 ),
-                "give the browsers a less loaded machine",
+                "give the browser a less loaded machine, or a quicker way to this one",
             );
         }
         peer.begin_dump().await?;
@@ -101,10 +106,11 @@ impl BrowserPeer {
 
     /// Begins the peer's dump, if it has one, as the browser calls itself.
     async fn begin_dump(&self) -> Result<(), Failure> {
-        let (Some(dump), Some(tab)) = (self.context.recorder.dump(), &self.tab) else { return Ok(()) };
-        let told = tab.execute("return navigator.userAgent", Vec::new()).await;
-        let told = told.map_err(|error| self.fail(self.browser.explain(&error)))?;
-        dump.begin(told.as_str().unwrap_or_default());
+        let (Some(dump), Some(link)) = (self.context.recorder.dump(), &self.link) else { return Ok(()) };
+        match link.agent().await {
+            Ok(agent) => dump.begin(&agent),
+            Err(error) => return Err(self.fail(link.explain(&error).await)),
+        }
         Ok(())
     }
 
@@ -117,18 +123,13 @@ impl BrowserPeer {
 
     /// Calls a function of the page.
     async fn call<T: DeserializeOwned>(&mut self, function: &str, args: Vec<Value>) -> Result<T, Failure> {
-        let Some(tab) = &self.tab else {
+        let Some(link) = &self.link else {
             return Err(self.fail("the peer has left its call"));
         };
-        match tab.call(function, args).await {
+        match link.call(function, args).await {
             Ok(value) => serde_json::from_value(value)
                 .map_err(|error| self.fail(format!("the page answers {function} with something else: {error}"))),
-            Err(error) => {
-                if matches!(error, SessionError::Gone(_)) {
-                    self.browser.settle().await;
-                }
-                Err(self.fail(self.browser.explain(&error)))
-            }
+            Err(error) => Err(self.fail(link.explain(&error).await)),
         }
     }
 
@@ -151,7 +152,9 @@ impl BrowserPeer {
                 _ => {}
             }
         }
-        for text in polled.warnings {
+        for text in polled.warnings.iter().take(MOST_WARNINGS.saturating_sub(self.warnings)) {
+            let text = brief(text);
+            self.warnings += 1;
             recorder.warning(format!("{}: {text}", recorder.peer()), "see the raw statistics of the peer");
         }
         self.heard.extend(polled.heard);
@@ -163,9 +166,9 @@ impl BrowserPeer {
             self.signaling_rtt = Some(rtt);
         }
         (self.phase, self.waiting, self.reached, self.data) =
-            (polled.phase, polled.waiting, polled.reached, polled.data);
+            (polled.phase, brief(&polled.waiting), polled.reached, polled.data);
         match polled.error {
-            Some(problem) => Err(self.context.failure(problem.phase, problem.reason)),
+            Some(problem) => Err(self.context.failure(problem.phase, brief(&problem.reason))),
             None => Ok(()),
         }
     }
@@ -298,23 +301,27 @@ impl Peer for BrowserPeer {
         Ok(())
     }
 
+    async fn gone(&mut self) -> Option<Failure> {
+        let reason = self.link.as_ref()?.gone().await?;
+        Some(self.fail(reason))
+    }
+
     async fn leave(&mut self) {
         self.record_search().await;
-        let Some(tab) = self.tab.take() else { return };
+        let Some(link) = self.link.take() else { return };
         self.phase = Phase::Teardown;
-        let left = match timeout(LEAVE_DEADLINE, tab.call("leave", Vec::new())).await {
+        let left = match timeout(LEAVE_DEADLINE, link.call("leave", Vec::new())).await {
             Ok(Ok(traced)) => {
                 self.trace(serde_json::from_value(traced).unwrap_or_default());
                 true
             }
             Ok(Err(_)) => false,
             Err(_) => {
-                // The others of this browser would wait for the same answer.
-                tab.session().condemn("it does not answer");
+                link.condemn();
                 false
             }
         };
-        tab.close().await;
+        link.close().await;
         if left {
             self.context.recorder.mark(Mark::Left);
         }
@@ -325,11 +332,15 @@ impl Peer for BrowserPeer {
     }
 }
 
-async fn read_clock(tab: &Tab) -> Result<Clock, SessionError> {
+pub(super) fn brief(text: &str) -> String {
+    text.chars().take(LONGEST_TEXT).collect()
+}
+
+async fn read_clock(link: &Link) -> Result<Clock, SessionError> {
     let mut best: Option<Clock> = None;
     for _ in 0..CLOCK_PROBES {
         let asked = Instant::now();
-        let now = tab.call("now", Vec::new()).await?;
+        let now = link.call("now", Vec::new()).await?;
         let answered = Instant::now();
         let Some(now) = now.as_f64() else {
             return Err(SessionError::Refused(format!("the page's clock says {}", json!(now))));

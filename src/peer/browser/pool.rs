@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::capabilities::{capabilities, has_route};
 use super::driver::{Driver, Installation, Unavailable, find};
+use super::link::Link;
 use super::page;
 use super::peer::BrowserPeer;
 use super::session::{Session, SessionError, Tab};
@@ -128,7 +129,7 @@ impl BrowserPool {
             for attempt in 0.. {
                 let (browser, permit) = self.acquire(&kind, deadline).await.map_err(unavailable)?;
                 match Tab::open(browser.session.clone(), Some(permit), &page).await {
-                    Ok(tab) => return BrowserPeer::prepare(context.clone(), browser, tab).await,
+                    Ok(tab) => return BrowserPeer::prepare(context.clone(), Link::Tab(browser, tab)).await,
                     Err(SessionError::Gone(_)) if attempt == 0 => {}
                     Err(error) => return Err(failure(format!("{page}: {}", browser.explain(&error)))),
                 }
@@ -350,7 +351,7 @@ fn settings(group: &GroupPlan) -> BrowserPlan {
 }
 
 /// The video codecs of calls.
-fn codecs(plan: &Plan, calls: &[&CallPlan]) -> Vec<&'static str> {
+pub(super) fn codecs(plan: &Plan, calls: &[&CallPlan]) -> Vec<&'static str> {
     let codecs = calls.iter().filter_map(|call| Some(plan.media_of(call).video.as_ref()?.codec.mime_type()));
     codecs.collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -152,7 +152,9 @@ fn peers(network: &Network, peers: &[Peers], report: &mut Report<'_>) {
             let help = "remove [network], or use engine = \"native\"";
             let message = "a signaling peer sends no packet that could cross a network";
             report.wrong(&format!("{path}.engine"), message, help);
-        } else if network.driver == NetworkDriver::InProcess && group.engine() != Engine::Native {
+        } else if network.driver == NetworkDriver::InProcess
+            && !matches!(group.engine(), Engine::Native | Engine::Human)
+        {
             let help = "use driver = \"kernel\" in [network], or engine = \"native\"";
             let message = format!(
                 "`{}` is a program of its own, and only the kernel driver can put it behind a network",

@@ -44,7 +44,12 @@ pub(super) async fn serve(hub: Arc<Hub>, stream: TlsStream<TcpStream>, already_r
 
 /// Takes a connection over from HTTP.
 pub(super) async fn open(hub: &Hub, stream: TlsStream<TcpStream>, already_read: Bytes) -> Socket {
-    let limit = Some(hub.limits.message_bytes);
+    open_for(hub.limits.message_bytes, stream, already_read).await
+}
+
+/// The same, for messages of up to this many bytes.
+pub(super) async fn open_for(message_bytes: usize, stream: TlsStream<TcpStream>, already_read: Bytes) -> Socket {
+    let limit = Some(message_bytes);
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
@@ -299,7 +304,7 @@ impl<T: Tongue> Connection<'_, T> {
 
 /// Sends what is waiting and the close frame, then reads on until the client has closed its side: a socket that is
 /// closed with unread data resets the connection, and the client would lose the explanation.
-async fn say_goodbye(
+pub(super) async fn say_goodbye(
     mut socket: Socket,
     waiting: impl IntoIterator<Item = Utf8Bytes>,
     close: CloseFrame,
@@ -315,7 +320,7 @@ async fn say_goodbye(
     Ok(())
 }
 
-fn frame(code: CloseCode, reason: &'static str) -> CloseFrame {
+pub(super) fn frame(code: CloseCode, reason: &'static str) -> CloseFrame {
     CloseFrame { code, reason: Utf8Bytes::from_static(reason) }
 }
 

@@ -1,7 +1,7 @@
 //! What the server answers over HTTPS: its page, its health, its counters, and the upgrade to a WebSocket.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::body::Body;
@@ -22,6 +22,7 @@ use super::accept::Admission;
 use super::connection;
 use super::hub::Hub;
 use super::peerjs::{self, Claim, PeerJs};
+use super::remote::{self, Door};
 use super::socketio;
 use crate::signaling::certificate::random;
 
@@ -45,6 +46,8 @@ pub(super) struct App {
     pub(super) hub: Arc<Hub>,
     pages: HashMap<String, Page>,
     pub(super) tasks: TaskTracker,
+    /// Where people come in whom a run has invited, if there is one.
+    pub(super) door: OnceLock<Arc<Door>>,
     /// Cancelled when a task must end at once.
     pub(super) kill: CancellationToken,
 }
@@ -52,7 +55,7 @@ pub(super) struct App {
 impl App {
     pub(super) fn new(hub: Arc<Hub>, pages: Vec<Page>, kill: CancellationToken) -> Self {
         let pages = pages.into_iter().map(|page| (page.path.clone(), page)).collect();
-        Self { hub, pages, tasks: TaskTracker::new(), kill }
+        Self { hub, pages, tasks: TaskTracker::new(), door: OnceLock::new(), kill }
     }
 }
 
@@ -63,6 +66,7 @@ pub(super) fn router(app: Arc<App>, stop: CancellationToken) -> Router {
         .route("/metrics", get(metrics))
         .route("/ws", get(upgrade))
         .route("/peerjs", get(upgrade_peerjs))
+        .route("/join/ws", get(upgrade_guest))
         .route("/{key}/id", get(new_id))
         .fallback(page)
         .layer(socketio::layer(&app, stop))
@@ -120,6 +124,14 @@ async fn upgrade_peerjs(State(app): State<Arc<App>>, request: Request) -> Respon
             Err(why) => connection::turn_away(&hub, socket, why).await,
         }
     })
+}
+
+async fn upgrade_guest(State(app): State<Arc<App>>, request: Request) -> Response {
+    let Some(door) = app.door.get().cloned() else {
+        return (StatusCode::NOT_FOUND, "nobody is invited to this server\n").into_response();
+    };
+    let token = request.uri().query().unwrap_or_default().to_owned();
+    take_over(app, request, |hub, stream, already_read| remote::serve(door, hub, token, stream, already_read))
 }
 
 /// Makes a WebSocket of the connection, and hands it to `serve` on a task of its own.

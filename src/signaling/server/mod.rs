@@ -9,6 +9,7 @@ mod limits;
 mod metrics;
 mod outbox;
 mod peerjs;
+mod remote;
 mod socketio;
 mod tongue;
 
@@ -22,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use limits::Limits;
+pub use remote::{Guest, GuestError, Invitation, Reception};
 
 use super::address::{authority, host_name, lan_addresses, outward_address};
 use super::dialect::{Meeting, Protocol};
@@ -176,6 +178,18 @@ impl Server {
         }
         let hosts = lan_hosts(&self.hosts, outward_address());
         hosts.into_iter().map(|host| format!("https://{}/", url_authority(host, self.address.port()))).collect()
+    }
+
+    /// Invites people to the run of this name, one to each place; a server has one such run at most.
+    ///
+    /// # Errors
+    ///
+    /// The system has no random bits for the invitations, or a run has invited people already.
+    pub fn invite(&self, run: &str, places: Vec<String>) -> io::Result<Reception> {
+        let reception = Reception::open(run, places)?;
+        let taken = |_| io::Error::new(io::ErrorKind::AlreadyExists, "another run has invited people to this server");
+        self.app.door.set(reception.door()).map_err(taken)?;
+        Ok(reception)
     }
 
     /// Its certificate.

@@ -4,6 +4,13 @@ const WIDTH = 320;
 const HEIGHT = 240;
 const RATE = 20;
 
+// What a person has allowed with a press of a button: an audio context, and perhaps a stream of camera and microphone.
+const allowed = { context: null, stream: null };
+
+export function allow(what) {
+  Object.assign(allowed, what);
+}
+
 // A stream with the tracks that `config` sends.
 export async function capture({ source, audio, video }) {
   const wanted = { audio: Boolean(audio?.send), video: Boolean(video?.send) };
@@ -12,6 +19,10 @@ export async function capture({ source, audio, video }) {
 }
 
 async function fake({ audio, video }) {
+  if (allowed.stream) {
+    const wanted = allowed.stream.getTracks().filter(({ kind }) => (kind === 'audio' ? audio : video));
+    return new MediaStream(wanted);
+  }
   const size = { width: WIDTH, height: HEIGHT, frameRate: RATE };
   return navigator.mediaDevices.getUserMedia({ audio, video: video && size });
 }
@@ -33,12 +44,12 @@ async function draw({ audio, video }) {
       context.font = '32px monospace';
       context.fillText(String(frame), 20, 60);
     }, 1000 / RATE);
-    document.body.append(canvas);
+    (document.getElementById('own') ?? document.body).append(canvas);
     // Every drawn frame: a rate given here would be sampled against that of the timer.
     stream.addTrack(canvas.captureStream().getVideoTracks()[0]);
   }
   if (audio) {
-    const context = new AudioContext();
+    const context = allowed.context ?? new AudioContext();
     const tone = context.createOscillator();
     const out = context.createMediaStreamDestination();
     tone.connect(out);

@@ -18,6 +18,7 @@ class Peer {
   #signaling;
   #other = null;
   #otherCame;
+  #meetNow;
   #remoteSet = false;
   #early = [];
   #descriptionSent = false;
@@ -34,7 +35,7 @@ class Peer {
   constructor(config) {
     this.#config = config;
     this.#connectCalled = new Promise((resolve) => (this.#connectNow = resolve));
-    this.#otherCame = Promise.withResolvers();
+    this.#otherCame = new Promise((resolve) => (this.#meetNow = resolve));
   }
 
   async prepare() {
@@ -154,7 +155,7 @@ class Peer {
 
   #meet(id) {
     this.#other ??= id;
-    this.#otherCame.resolve();
+    this.#meetNow();
   }
 
   async #offer() {
@@ -174,7 +175,7 @@ class Peer {
       if (kind === 'video') transceiver.setCodecPreferences(codecPreferences(video.codec));
     }
     log.enter('offer', 'the other peer to join the room');
-    await this.#otherCame.promise;
+    await this.#otherCame;
     log.enter('offer', 'createOffer');
     log.mark('create_offer');
     const offer = await this.#pc.createOffer();
@@ -418,4 +419,5 @@ window.harness = {
   stats: () => peer.stats(),
   stop: () => peer.stop(),
   leave: () => peer?.leave(),
+  warn: (text) => peer?.log.warn(text),
 };
