@@ -98,7 +98,8 @@ impl Hub {
         }
         let name: Arc<str> = rooms.get_key_value(room).map_or_else(|| Arc::from(room), |(name, _)| name.clone());
         let entered = rooms.entry(name.clone()).or_default();
-        if entered.members.len() >= self.limits.room_clients {
+        // Who is told nothing costs a room nothing.
+        if client.is_told && entered.members.len() >= self.limits.room_clients {
             let message = format!("the room has {} clients, as many as it may have", entered.members.len());
             return Err(Refusal::new(ErrorCode::RoomFull, message));
         }
@@ -284,6 +285,10 @@ mod tests {
         assert_eq!(hub.join(&a.id, "s").unwrap_err().code, ErrorCode::AlreadyJoined);
         assert_eq!(hub.join(&b.id, "r").unwrap_err().code, ErrorCode::RoomFull);
         hub.join(&b.id, "s").unwrap();
+        for silent in ["c", "d"] {
+            assert!(hub.register(silent.into(), Arc::new(Outbox::new(&hub.limits)), false));
+            hub.join(&silent.into(), "s").unwrap();
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub struct Limits {
     pub queue_bytes: usize,
     /// Connections at the same time.
     pub connections: usize,
-    /// Clients in one room.
+    /// Clients in one room, for who is to be told of all others.
     pub room_clients: usize,
     /// How long the TLS handshake may take.
     pub tls_timeout: Duration,
