@@ -22,6 +22,7 @@ use crate::plan::NetworkDriver;
 use crate::record::write_whole;
 use crate::report::{self, Format, Style};
 use crate::run::{self, Finished, Options};
+use crate::signaling::redacted;
 
 /// Run a scenario and judge it
 ///
@@ -116,7 +117,7 @@ pub(super) async fn run(args: Args) -> Exit {
         announce: Box::new(move |directory, endpoint| {
             if !quiet {
                 eprintln!("record: {}", directory.display());
-                eprintln!("signaling: {}", endpoint.url);
+                eprintln!("signaling: {}", redacted(&endpoint.url));
             }
         }),
         tell_guests: guests::teller(),

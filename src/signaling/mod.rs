@@ -7,6 +7,7 @@ mod certificate;
 pub mod client;
 pub mod dialect;
 pub mod protocol;
+mod redact;
 pub mod server;
 pub(crate) mod trust;
 
@@ -16,6 +17,7 @@ pub(crate) use address::outward_address;
 pub use certificate::{CertificateError, Identity, KeyPem, hex};
 pub use client::{Client, ClientError};
 pub use dialect::Protocol;
+pub(crate) use redact::redacted;
 pub use server::{Limits, Page, Server, ServerConfig, ServerError};
 
 use dialect::Meeting;

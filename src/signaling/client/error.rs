@@ -6,6 +6,7 @@ use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 
 use crate::signaling::protocol::ErrorCode;
+use crate::signaling::redact::{redacted, redacted_answer};
 use crate::signaling::trust;
 
 /// Why a client has no signaling (any more).
@@ -14,7 +15,7 @@ pub enum ClientError {
     /// The URL is not one of a secure WebSocket.
     #[error("{url:?} is not the URL of a signaling server: {detail}; it should look like wss://host:8443/ws")]
     Url {
-        /// The URL.
+        /// The URL, without what may be secret in it.
         url: String,
         /// What is wrong with it.
         detail: String,
@@ -74,7 +75,7 @@ pub enum ClientError {
     /// The server speaks HTTP but does not open a WebSocket.
     #[error("{url} answers the WebSocket upgrade with HTTP status {status}{body}")]
     Upgrade {
-        /// The URL.
+        /// The URL, without what may be secret in it.
         url: String,
         /// The HTTP status.
         status: u16,
@@ -132,6 +133,10 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    pub(in crate::signaling) fn from_url(url: &str, detail: impl Into<String>) -> Self {
+        Self::Url { url: redacted(url), detail: detail.into() }
+    }
+
     pub(super) fn from_tcp(address: String, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused { address },
@@ -165,14 +170,16 @@ impl ClientError {
         }
     }
 
-    /// What the server says is quoted without the token `bearer`: LiveKit repeats one that it refuses.
+    /// What the server says is quoted without the token `bearer`, as LiveKit repeats one that it refuses, and without the
+    /// query of the URL.
     pub(super) fn from_upgrade(url: &str, error: WsError, bearer: Option<&str>) -> Self {
         match error {
             WsError::Http(response) => {
                 let text = String::from_utf8_lossy(response.body().as_deref().unwrap_or_default()).into_owned();
                 let text = bearer.map_or_else(|| text.clone(), |bearer| text.replace(bearer, "***"));
+                let text = redacted_answer(&text, url);
                 let body = if text.trim().is_empty() { String::new() } else { format!(": {}", excerpt(text.trim())) };
-                Self::Upgrade { url: url.to_owned(), status: response.status().as_u16(), body }
+                Self::Upgrade { url: redacted(url), status: response.status().as_u16(), body }
             }
             other => Self::from_socket(other),
         }
@@ -238,6 +245,21 @@ mod tests {
         let error = ClientError::from_upgrade("wss://h/rtc", WsError::Http(Box::new(response)), Some(&token));
         let expected = "wss://h/rtc answers the WebSocket upgrade with HTTP status 401: invalid token: ***, error: wrong signature";
         assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn what_a_query_says_is_not_quoted() {
+        let url = "wss://h/socket.io/?EIO=4&token=hunter2hunter2";
+        let body = b"Cannot GET /socket.io/?EIO=4&token=hunter2hunter2".to_vec();
+        let response = Response::builder().status(404).body(Some(body)).unwrap();
+        let errors = [
+            ClientError::from_upgrade(url, WsError::Http(Box::new(response)), None),
+            ClientError::from_url(url, "it has no host"),
+        ];
+        for error in errors {
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+            assert!(error.to_string().contains("wss://h/socket.io/?EIO=***&token=***"), "{error}");
+        }
     }
 
     #[test]

@@ -434,7 +434,7 @@ fn request(
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
     }
     if let Some(bearer) = bearer {
-        let wrong = |error: InvalidHeaderValue| ClientError::Url { url: url.to_owned(), detail: error.to_string() };
+        let wrong = |error: InvalidHeaderValue| ClientError::from_url(url, error.to_string());
         let mut value = HeaderValue::from_str(&format!("Bearer {bearer}")).map_err(wrong)?;
         value.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, value);

@@ -34,7 +34,7 @@ impl Target {
     }
 
     fn of(url: &str, schemes: &[(&str, u16)]) -> Result<Self, ClientError> {
-        let fault = |detail: &str| ClientError::Url { url: url.to_owned(), detail: detail.to_owned() };
+        let fault = |detail: &str| ClientError::from_url(url, detail);
         let uri: Uri = url.parse().map_err(|error| fault(&format!("{error}")))?;
         let scheme = schemes.iter().find(|(scheme, _)| uri.scheme_str() == Some(scheme));
         let names: Vec<_> = schemes.iter().map(|(scheme, _)| *scheme).collect();

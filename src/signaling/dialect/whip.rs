@@ -8,6 +8,7 @@ use super::template::{Words, resolve_text};
 use super::{Dialect, Opening, Place, Request, Response, Waiting};
 use crate::signaling::client::{ClientError, excerpt};
 use crate::signaling::protocol::{ClientMessage, IceCandidate, ServerMessage};
+use crate::signaling::redact::{redacted, redacted_answer};
 
 /// The server as the other end of the call.
 const SERVER: &str = "server";
@@ -47,8 +48,8 @@ pub(super) fn open(settings: &Whip, place: Place<'_>) -> Result<Opening, ClientE
         (None, _) => &settings.publish,
         (Some(_), Some(play)) => play,
         (Some(_), None) => {
-            let detail = "it is not said where to play: add `play` to [signaling.whip]".to_owned();
-            return Err(ClientError::Url { url: settings.publish.clone(), detail });
+            let detail = "it is not said where to play: add `play` to [signaling.whip]";
+            return Err(ClientError::from_url(&settings.publish, detail));
         }
     };
     let url = Words::new(None, place).url(template);
@@ -152,9 +153,11 @@ impl Dialect for Session {
             }
             (method, status) => {
                 let body = response.body.trim();
-                let why = if body.is_empty() { String::new() } else { format!(": {}", excerpt(body)) };
+                let body = self.token.as_ref().map_or_else(|| body.to_owned(), |token| body.replace(token, "***"));
+                let body = redacted_answer(&body, &response.url);
+                let why = if body.is_empty() { String::new() } else { format!(": {}", excerpt(&body)) };
                 Err(ClientError::Refusal {
-                    message: format!("{method} {} gives HTTP status {status}{why}", response.url),
+                    message: format!("{method} {} gives HTTP status {status}{why}", redacted(&response.url)),
                 })
             }
         }
