@@ -3,6 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio_tungstenite::tungstenite::http::Uri;
 
 use super::template::{Words, resolve_text};
 use super::{Dialect, Opening, Place, Request, Response, Waiting};
@@ -137,6 +138,10 @@ impl Dialect for Session {
             ("POST", 301 | 302 | 307 | 308) if self.redirects < REDIRECTS && response.location.is_some() => {
                 self.redirects += 1;
                 self.url = resolved(&response.url, response.location.as_deref().unwrap_or_default());
+                if origin(&self.url) != origin(&response.url) {
+                    // As browsers do (Fetch, section 4.4): the token was given for the first origin, and for no other.
+                    self.token = None;
+                }
                 let body = response.asked;
                 self.request("POST", self.url.clone(), Some("application/sdp"), body);
                 Ok(())
@@ -207,6 +212,14 @@ impl Dialect for Session {
     fn says_goodbye(&self) -> bool {
         true
     }
+}
+
+/// Scheme, host and port (RFC 6454, section 4); absent for what is no URL.
+fn origin(url: &str) -> Option<(String, String, u16)> {
+    let uri: Uri = url.parse().ok()?;
+    let scheme = uri.scheme_str()?.to_ascii_lowercase();
+    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+    Some((scheme, uri.host()?.to_ascii_lowercase(), port))
 }
 
 /// An absolute or relative reference (RFC 3986, section 4.2) from a URL.
@@ -364,6 +377,40 @@ mod tests {
         dialect.handle_response(answer(&post, 307, Some("https://other/whip"), "")).unwrap();
         let again = dialect.waiting().requests.pop_front().unwrap();
         assert_eq!((again.method, again.url.as_str(), again.body), ("POST", "https://other/whip", post.body));
+    }
+
+    #[test]
+    fn a_token_stays_with_its_origin() {
+        let authorized = |request: &Request| request.headers.iter().any(|(name, _)| *name == "authorization");
+        for (location, stays) in [
+            ("/whip/elsewhere", true),
+            ("https://H:443/whip", true),
+            ("https://other/whip", false),
+            ("https://h:8443/whip", false),
+            ("http://h/whip", false),
+        ] {
+            let mut dialect = session(&settings(true), None);
+            offer(&mut dialect);
+            let post = dialect.waiting().requests.pop_front().unwrap();
+            assert!(authorized(&post));
+            dialect.handle_response(answer(&post, 307, Some(location), "")).unwrap();
+            let again = dialect.waiting().requests.pop_front().unwrap();
+            assert_eq!(authorized(&again), stays, "{location}");
+            dialect.handle_response(answer(&again, 201, Some("https://h/whip/7"), "v=0\r\n")).unwrap();
+            dialect.say(&ClientMessage::Leave).unwrap();
+            let farewell = dialect.waiting().requests.pop_front().unwrap();
+            assert_eq!(authorized(&farewell), stays, "{location}: what another origin names gets no token either");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_quoted_without_the_token() {
+        let settings = Whip { publish: "https://h/whip?key=hunter2".into(), ..settings(true) };
+        let mut dialect = session(&settings, None);
+        offer(&mut dialect);
+        let post = dialect.waiting().requests.pop_front().unwrap();
+        let error = dialect.handle_response(answer(&post, 401, None, "no such token: secret")).unwrap_err().to_string();
+        assert!(error.contains("POST https://h/whip?key=*** gives HTTP status 401: no such token: ***"), "{error}");
     }
 
     #[test]
