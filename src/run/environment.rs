@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::peer::browser::BrowserInfo;
+use crate::plan::Engine;
 
 /// The version of the stack of native peers, as `Cargo.toml` pins it.
 const WEBRTC: &str = "0.21.1";
@@ -28,17 +29,20 @@ pub(super) fn describe() -> BTreeMap<String, String> {
     environment
 }
 
-/// The versions of the browsers and drivers that are there.
+/// The versions of the browsers and drivers that are there: what several groups have in common once, and every person's.
 pub(super) fn browsers<'a>(found: impl Iterator<Item = &'a BrowserInfo>) -> BTreeMap<String, String> {
-    let mut environment = BTreeMap::new();
+    let mut versions: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for browser in found {
         let name = browser.engine.name();
-        environment.insert(name.to_owned(), browser.browser_version.clone());
-        if let Some(version) = &browser.driver_version {
-            environment.insert(format!("{name}_driver"), version.clone());
+        let driver = browser.driver_version.as_deref().map(|version| (format!("{name}_driver"), version));
+        for (name, version) in [(name.to_owned(), browser.browser_version.as_str())].into_iter().chain(driver) {
+            let known = versions.entry(name).or_default();
+            if browser.engine == Engine::Human || !known.contains(&version) {
+                known.push(version);
+            }
         }
     }
-    environment
+    versions.into_iter().map(|(name, versions)| (name, versions.join("; "))).collect()
 }
 
 fn os_release() -> Option<String> {
@@ -61,7 +65,28 @@ fn memory_bytes() -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::WEBRTC;
+    use super::*;
+
+    #[test]
+    fn every_group_has_its_say() {
+        let info = |engine, browser: &str, driver: Option<&str>| BrowserInfo {
+            engine,
+            browser_version: browser.into(),
+            driver_version: driver.map(str::to_owned),
+        };
+        let found = [
+            info(Engine::Chromium, "140", Some("140.1")),
+            info(Engine::Human, "Firefox, test picture and tone", None),
+            info(Engine::Chromium, "141", Some("140.1")),
+            info(Engine::Human, "Safari, camera and microphone", None),
+            info(Engine::Human, "Safari, camera and microphone", None),
+        ];
+        let environment = browsers(found.iter());
+        assert_eq!(environment["chromium"], "140; 141");
+        assert_eq!(environment["chromium_driver"], "140.1");
+        let people = "Firefox, test picture and tone; Safari, camera and microphone; Safari, camera and microphone";
+        assert_eq!(environment["human"], people);
+    }
 
     #[test]
     fn the_version_of_the_stack_is_the_pinned_one() {
