@@ -40,6 +40,27 @@ fn a_literal_of_signaling_is_refused_and_hidden() {
 }
 
 #[test]
+fn a_literal_in_a_plan_is_refused_and_hidden() {
+    for (protocol, table) in [
+        ("janus", "{ plugin = \"echotest\", apisecret = \"${SECRET}\" }"),
+        ("janus", "{ plugin = \"echotest\", token = \"${SECRET}\" }"),
+        ("whip", "{ publish = \"https://h\", token = \"${SECRET}\" }"),
+        ("livekit", "{ key = \"k\", secret = \"${SECRET}\" }"),
+    ] {
+        let url = if protocol == "whip" { "" } else { "url = \"wss://h\"\n" };
+        let kind = if protocol == "livekit" { "[topology]\nkind = \"sfu\"\n" } else { "" };
+        let text = format!(
+            "name = \"a\"\n[signaling]\nprotocol = \"{protocol}\"\n{url}{protocol} = {table}\n{kind}[[peers]]\n"
+        );
+        let plan = toml::to_string(&load("a.toml", &text, &Overrides::default()).unwrap().plan).unwrap();
+        load("plan.toml", &plan, &Overrides::default()).unwrap();
+        let errors = load("plan.toml", &plan.replace("${SECRET}", "hunter2"), &Overrides::default()).unwrap_err();
+        assert!(errors.to_string().contains("the credential is a literal"), "{errors}");
+        assert!(!format!("{errors:?}").contains("hunter2"), "{errors:?}");
+    }
+}
+
+#[test]
 fn a_literal_is_hidden_in_the_excerpts_of_other_errors() {
     for credential in ["\"hunter2\"", "['hunter2']"] {
         let errors = load("a.toml", &scenario(credential), &Overrides::default()).unwrap_err();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Engine, MediaPlan, NetworkPlan, Plan};
 use crate::gate::Expectation;
-use crate::scenario::{Report, check_credential, check_programs};
+use crate::scenario::{Report, check_credential, check_programs, check_secrets};
 
 /// Checks a plan of the right shape. One that a run wrote passes unless it was edited or moved to another machine.
 pub(crate) fn check(plan: &Plan, report: &mut Report<'_>) {
@@ -18,6 +18,7 @@ pub(crate) fn check(plan: &Plan, report: &mut Report<'_>) {
             check_credential(report, &format!("ice.servers.{index}.credential"), credential);
         }
     }
+    check_secrets(&plan.signaling.protocol, "signaling.protocol", report);
     check_media(&plan.media, "media", report);
     if let Some(network) = &plan.network {
         check_network(network, report);

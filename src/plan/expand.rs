@@ -61,7 +61,8 @@ pub(crate) fn expand(scenario: &Scenario, file: &str, digest: String, gate_place
     }
 }
 
-fn protocol(scenario: &Scenario) -> Protocol {
+/// What the server of a scenario speaks, with its settings.
+pub(crate) fn protocol(scenario: &Scenario) -> Protocol {
     let signaling = &scenario.signaling;
     match signaling.protocol {
         SignalingProtocol::Harness => Protocol::Harness,

@@ -25,7 +25,7 @@ use crate::signaling::Protocol;
 pub(crate) use arrivals::{ArrivalCurve, Segment, timed as timed_arrivals};
 pub(crate) use check::check;
 pub use curve::{Stretch, load_curve};
-pub(crate) use expand::{expand, room};
+pub(crate) use expand::{expand, protocol, room};
 pub use mcu::{MixPlan, SpeakerPlan};
 pub(crate) use mcu::{SET as MCU_SET, size as size_of_mcu};
 pub(crate) use needs::{Needs, PeerNeeds, peers_of_descriptors, peers_of_memory};

@@ -5,10 +5,11 @@ use serde_json::Value;
 use super::check::check_credential;
 use super::format::{Audio, Bulk, Scenario, SignalingProtocol, TopologyKind, Video};
 use super::report::Report;
-use crate::plan::Engine;
+use crate::plan::{self, Engine};
+use crate::signaling::Protocol;
 use crate::signaling::dialect::{
     LONGEST_SERIALIZED as LONGEST, METHODS, Plugin, Serialization, SocketIo, check_arguments, check_pointer,
-    known_words, variables,
+    known_words,
 };
 
 /// Checks the protocol and its table.
@@ -33,6 +34,7 @@ pub(super) fn check(scenario: &Scenario, report: &mut Report<'_>) {
     if signaling.protocol == SignalingProtocol::Harness {
         return;
     }
+    check_secrets(&plan::protocol(scenario), "signaling", report);
     if let Some(mapping) = &signaling.socketio {
         mapping_is_complete(mapping, report);
     }
@@ -75,6 +77,13 @@ pub(super) fn check(scenario: &Scenario, report: &mut Report<'_>) {
     }
 }
 
+/// Secrets refer to variables of the environment; `table` is where the settings of all protocols stand.
+pub(crate) fn check_secrets(protocol: &Protocol, table: &str, report: &mut Report<'_>) {
+    for (place, secret) in protocol.secrets() {
+        check_credential(report, &format!("{table}.{}.{place}", protocol.name()), &secret);
+    }
+}
+
 /// Janus is the other end of every call.
 fn janus(scenario: &Scenario, report: &mut Report<'_>) {
     let signaling = &scenario.signaling;
@@ -84,12 +93,6 @@ fn janus(scenario: &Scenario, report: &mut Report<'_>) {
     }
     if signaling.janus.as_ref().is_some_and(|janus| janus.plugin == Plugin::TextRoom) {
         textroom(scenario, report);
-    }
-    let secrets = signaling.janus.as_ref().map(|janus| [("apisecret", &janus.apisecret), ("token", &janus.token)]);
-    for (name, secret) in secrets.into_iter().flatten() {
-        if let Some(secret) = secret {
-            check_credential(report, &format!("signaling.janus.{name}"), secret);
-        }
     }
 }
 
@@ -142,9 +145,6 @@ fn whip(scenario: &Scenario, report: &mut Report<'_>) {
             "add play = \"https://host/whep/{feed}\"",
         );
     }
-    if let Some(token) = &whip.token {
-        check_credential(report, "signaling.whip.token", token);
-    }
 }
 
 /// An application of mediasoup is a server that passes media on.
@@ -181,9 +181,6 @@ fn livekit(scenario: &Scenario, report: &mut Report<'_>) {
     if settings.is_some_and(|settings| settings.key.is_empty()) {
         report.wrong("signaling.livekit.key", "a token needs a key", "write the API key of your server");
     }
-    if let Some(secret) = settings.and_then(|settings| settings.secret.as_deref()) {
-        check_credential(report, "signaling.livekit.secret", secret);
-    }
 }
 
 fn mapping_is_complete(mapping: &SocketIo, report: &mut Report<'_>) {
@@ -213,17 +210,10 @@ fn mapping_is_complete(mapping: &SocketIo, report: &mut Report<'_>) {
         words(report, &format!("{table}.join.args"), &Value::from(join.args.clone()));
     }
     if let Some(auth) = &mapping.auth {
-        secrets_and_words(report, &format!("{table}.auth"), auth);
+        words(report, &format!("{table}.auth"), auth);
     }
     for (name, value) in &mapping.query {
-        secrets_and_words(report, &format!("{table}.query.{name}"), &Value::from(value.as_str()));
-    }
-}
-
-fn secrets_and_words(report: &mut Report<'_>, path: &str, template: &Value) {
-    words(report, path, template);
-    for name in variables(template) {
-        check_credential(report, path, &format!("${{{name}}}"));
+        words(report, &format!("{table}.query.{name}"), &Value::from(value.as_str()));
     }
 }
 

@@ -49,6 +49,7 @@ pub use source::{Place, Source};
 pub use units::{BitRate, Rate, Share, Size, Time, UnitError};
 
 pub(crate) use check::{check_credential, codec};
+pub(crate) use dialect::check_secrets;
 pub(crate) use matrix::{Cell, twin};
 pub(crate) use network::{Address, carrier_spec, check_programs, site_spec};
 pub(crate) use report::{Report, Surroundings};
@@ -146,7 +147,9 @@ fn hide_secrets(tree: &mut Tree) {
     const OF_SIGNALING: [&str; 4] = ["janus.apisecret", "janus.token", "whip.token", "livekit.secret"];
     let servers = tree.get("ice.servers").and_then(Value::as_array).map_or(0, Vec::len);
     let of_servers = (0..servers).map(|index| format!("ice.servers.{index}.credential"));
-    let of_signaling = OF_SIGNALING.map(|key| format!("signaling.{key}"));
+    // A plan has them one table deeper.
+    let of_signaling =
+        OF_SIGNALING.iter().flat_map(|key| ["signaling", "signaling.protocol"].map(|table| format!("{table}.{key}")));
     for path in of_servers.chain(of_signaling) {
         let is_literal = |secret: &Value| secret.as_str().is_none_or(|text| check::variable(text).is_none());
         if tree.get(&path).is_some_and(is_literal) {

@@ -39,7 +39,7 @@ pub use peerjs::PeerJs;
 pub(crate) use peerjs::kind_of;
 pub(crate) use peerjs::serialization::LONGEST as LONGEST_SERIALIZED;
 pub use peerjs::serialization::Serialization;
-pub(crate) use template::{check_arguments, check_pointer, known_words, read_description, variables};
+pub(crate) use template::{check_arguments, check_pointer, known_words, read_description};
 pub use whip::Whip;
 
 use super::client::{ClientError, excerpt};
@@ -126,6 +126,29 @@ impl Protocol {
             Self::Harness | Self::PeerJs(_) | Self::Mediasoup(_) | Self::Kurento => {}
         }
         Ok(self)
+    }
+
+    /// What must be `${NAME}` of the environment, by its place within the settings.
+    pub(crate) fn secrets(&self) -> Vec<(String, String)> {
+        let given = |name: &str, secret: &Option<String>| secret.clone().map(|secret| (name.to_owned(), secret));
+        let referred = |place: String, template: &Value| {
+            let names = template::variables(template).into_iter();
+            names.map(|name| (place.clone(), format!("${{{name}}}"))).collect::<Vec<_>>()
+        };
+        match self {
+            Self::SocketIo(mapping) => {
+                let query = mapping.query.iter().map(|(name, value)| (format!("query.{name}"), value.as_str().into()));
+                let auth = mapping.auth.iter().map(|auth| ("auth".to_owned(), auth.clone()));
+                query.chain(auth).flat_map(|(place, template)| referred(place, &template)).collect()
+            }
+            Self::Janus(settings) => [given("apisecret", &settings.apisecret), given("token", &settings.token)]
+                .into_iter()
+                .flatten()
+                .collect(),
+            Self::Whip(settings) => given("token", &settings.token).into_iter().collect(),
+            Self::LiveKit(settings) => given("secret", &settings.secret).into_iter().collect(),
+            Self::Harness | Self::PeerJs(_) | Self::Mediasoup(_) | Self::Kurento => Vec::new(),
+        }
     }
 
     /// Where the bundled server speaks it, below the server's root.
