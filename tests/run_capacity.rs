@@ -190,8 +190,10 @@ fn the_load_from_which_a_service_is_slow_is_found_within_ten_percent() {
 #[test]
 fn a_service_that_bears_everything_has_at_least_the_high_end() {
     let lab = Lab::new();
-    let run = search(&lab, SMALL, "calls 1..2", &["--set", "load.hold=100ms"]);
+    let repeated = format!("{SMALL}[repeat]\nruns = 7\n");
+    let run = search(&lab, &repeated, "calls 1..2", &["--set", "load.hold=100ms"]);
     run.assert_code(0).assert_says("capacity: at least 2 calls").assert_says("at most 10 runs");
+    run.assert_says("[repeat] is left out");
     assert_eq!(capacity(&run)["probes"].as_array().unwrap().len(), 4, "{}", run.stderr);
 }
 

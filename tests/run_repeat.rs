@@ -122,6 +122,9 @@ fn what_cannot_be_compared_is_a_usage_error() {
     let other = repeat(&lab, CALLS, &["--repeat", "1", "--set", "load.hold=200ms"]).record.expect("records");
     harness(&lab, &["compare", text(&base), text(&other)]).assert_code(2).assert_says("plans (settings, seed");
     repeat(&lab, CALLS, &["--repeat", "1", "--json", "-"]).assert_code(2).assert_says("add --baseline");
+    for useless in [&["--tolerance", "5%"][..], &["--any-host"], &["--any-scenario"], &["--any-schema"]] {
+        repeat(&lab, CALLS, useless).assert_code(2).assert_says("--baseline <FILE>");
+    }
     let nothing = lab.dir.path().join("nothing");
     harness(&lab, &["compare", text(&base), text(&nothing)]).assert_code(2).assert_says("nothing");
     harness(&lab, &["compare", text(&base), text(&lab.dir.path().join("repeated.toml"))])

@@ -55,6 +55,9 @@ pub(super) async fn find(target: Target, loaded: &Loaded) -> Exit {
     if !quiet {
         eprintln!("record: {}", directory.path().display());
         eprintln!("{}", announcement(range, most_runs, &high));
+        if loaded.repeat.is_some() {
+            eprintln!("[repeat] is left out: how often each load is run is up to the search");
+        }
     }
     let capacity = Capacity {
         schema_version: Capacity::SCHEMA_VERSION,

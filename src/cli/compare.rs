@@ -120,6 +120,12 @@ pub(super) struct Files<'a> {
 }
 
 impl How {
+    /// For a command that compares only where there is a `--baseline`: without one, none of these says anything.
+    pub(super) fn needs_baseline() -> clap::ArgGroup {
+        let all = ["tolerance", "any_host", "any_scenario", "any_schema"];
+        clap::ArgGroup::new("comparison").args(all).multiple(true).requires("baseline")
+    }
+
     /// What may differ between sides that were run apart.
     pub(super) fn allowed(&self) -> Allowed {
         Allowed { any_host: self.any_host, any_plan: self.any_scenario, any_schema: self.any_schema }

@@ -28,6 +28,7 @@ use crate::signaling::redacted;
 ///
 /// The record goes to OUT/NAME/TIME/ while the run proceeds; OUT/NAME/latest points at the newest.
 #[derive(clap::Args, Debug)]
+#[command(group(How::needs_baseline()))]
 pub(super) struct Args {
     #[command(flatten)]
     scenario: ScenarioArgs,
