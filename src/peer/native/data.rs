@@ -3,8 +3,8 @@
 //! The offerer opens both. On `echo` it measures; the answerer sends every message back unchanged. On `bulk` the offerer
 //! sends with back-pressure until sending is to stop; the answerer counts and verifies.
 //!
-//! A server that is the other end may offer, and speak a protocol of its own on the channel (Janus's textroom): then it is the
-//! answerer that opens it, and what a room sends back to who said it is the echo.
+//! A server that is the other end may offer, and speak a protocol of its own on the channel: then it is the answerer that opens it,
+//! and what the server sends back to who said it is the echo.
 //!
 //! Which channels there are, what goes over them and what is made of what arrives is decided here; a stack only opens
 //! channels and moves messages.
@@ -22,9 +22,7 @@ use crate::media::data::{BulkReceiver, BulkSender, EchoSender};
 use crate::peer::{PeerContext, Sent};
 use crate::plan::{DataPlan, Role};
 use crate::record::{MediaKind, MediaReport, Metric, Phase, Tally};
-use crate::signaling::Protocol;
-use crate::signaling::dialect::Serialization;
-use crate::signaling::dialect::textroom::{Heard, LABEL, TextRoom};
+use crate::signaling::dialect::{Heard, Said, Wording};
 
 /// The label of the channel whose messages come back.
 const ECHO: &str = "echo";
@@ -61,28 +59,6 @@ pub(super) enum UnderWay {
     Repeated,
 }
 
-/// How echo messages are written on their channel.
-enum Wording {
-    Plain,
-    Packed(Serialization),
-    Room(Box<Mutex<TextRoom>>),
-}
-
-impl Wording {
-    fn of(context: &PeerContext) -> Self {
-        match &context.plan.signaling.protocol {
-            Protocol::Janus(settings) => {
-                let room = settings.text_room(&context.call.room, context.recorder.peer());
-                room.map_or(Self::Plain, |room| Self::Room(Box::new(Mutex::new(room))))
-            }
-            Protocol::PeerJs(settings) if settings.serialization != Serialization::Raw => {
-                Self::Packed(settings.serialization)
-            }
-            _ => Self::Plain,
-        }
-    }
-}
-
 /// The traffic on the data channels of one peer.
 pub(super) struct DataTraffic {
     context: PeerContext,
@@ -93,7 +69,10 @@ pub(super) struct DataTraffic {
     echo: Mutex<Option<EchoSender>>,
     /// Set while `echo` is locked, so that no message follows what is reported.
     echo_stopped: AtomicBool,
-    wording: Wording,
+    /// How echo messages are written on their channel.
+    wording: Mutex<Wording>,
+    /// The label of that channel, if it is the server's own.
+    channel_of_server: Option<&'static str>,
     /// Messages that the answerer sent back.
     echoed: AtomicU64,
     bulk: Mutex<Option<BulkReceiver>>,
@@ -105,9 +84,10 @@ pub(super) struct DataTraffic {
 impl DataTraffic {
     pub(super) fn new(context: PeerContext, tracker: Tracker, stop: CancellationToken) -> Self {
         let latency = context.recorder.tally(Metric::DataChannelLatencyMs, &context.group.name, &context.call.set);
-        let wording = Wording::of(&context);
+        let wording = context.plan.signaling.protocol.wording(&context.call.room, context.recorder.peer());
         Self {
-            wording,
+            channel_of_server: wording.channel_of_server(),
+            wording: Mutex::new(wording),
             context,
             tracker,
             stop,
@@ -125,7 +105,7 @@ impl DataTraffic {
     /// The channels that this peer opens, with their labels, and how: those of an offerer.
     pub(super) fn to_open(&self) -> Vec<(ChannelRole, &'static str, Option<RTCDataChannelInit>)> {
         let Some(plan) = self.plan().filter(|_| self.sends_echo()) else { return Vec::new() };
-        let mut channels = vec![(ChannelRole::EchoSender, if self.is_in_room() { LABEL } else { ECHO }, None)];
+        let mut channels = vec![(ChannelRole::EchoSender, self.channel_of_server.unwrap_or(ECHO), None)];
         if let Some(bulk) = &plan.bulk {
             let init = (!bulk.reliable).then(|| RTCDataChannelInit {
                 ordered: false,
@@ -147,7 +127,7 @@ impl DataTraffic {
     pub(super) fn opened(&self, role: ChannelRole) {
         match role {
             ChannelRole::EchoSender => {
-                if !self.is_in_room() {
+                if lock(&self.wording).is_ready() {
                     self.begin_echo();
                 }
                 self.tracker.data_open();
@@ -168,9 +148,7 @@ impl DataTraffic {
 
     /// When the next message on the channel of echoes is due; `None` once sending is to stop.
     pub(super) fn next_echo_due(&self) -> Option<Instant> {
-        if let Wording::Room(room) = &self.wording
-            && lock(room).has_more()
-        {
+        if lock(&self.wording).has_more() {
             return Some(Instant::now());
         }
         let echo = lock(&self.echo);
@@ -179,20 +157,15 @@ impl DataTraffic {
 
     /// The next message on the channel of echoes, if it is due.
     pub(super) fn next_echo(&self) -> Option<RTCDataChannelMessage> {
-        let text = |text: String| RTCDataChannelMessage { is_string: true, data: BytesMut::from(text.as_bytes()) };
-        let entering = if let Wording::Room(room) = &self.wording { lock(room).poll() } else { None };
-        if let Some(entering) = entering {
-            return Some(text(entering));
+        let message = |said: Said| RTCDataChannelMessage { is_string: said.is_text, data: said.content };
+        let wanted = lock(&self.wording).poll();
+        if let Some(wanted) = wanted {
+            return Some(message(wanted));
         }
         let mut echo = lock(&self.echo);
         let stopped = self.echo_stopped.load(Ordering::Relaxed);
         let due = echo.as_mut().filter(|_| !stopped)?.produce(Instant::now())?;
-        let binary = |content: &[u8]| RTCDataChannelMessage { is_string: false, data: BytesMut::from(content) };
-        Some(match &self.wording {
-            Wording::Plain => binary(&due.message),
-            Wording::Packed(how) => binary(&how.pack(&due.message)),
-            Wording::Room(room) => text(lock(room).message(&due.message)),
-        })
+        Some(message(lock(&self.wording).say(&due.message)))
     }
 
     /// The next bulk message; `None` once sending is to stop. It counts once it is [sent](Self::bulk_was_sent).
@@ -215,19 +188,18 @@ impl DataTraffic {
         *lock(&self.last) = Some(now);
         match role {
             ChannelRole::EchoSender => {
-                match &self.wording {
-                    Wording::Plain => self.replied(message, now),
-                    Wording::Packed(how) => self.replied(&how.unpack(message), now),
-                    Wording::Room(room) => {
-                        let mut room = lock(room);
-                        let phase = if room.is_joined() { Phase::Media } else { Phase::DataChannel };
-                        match room.handle(message) {
-                            Heard::Joined => self.begin_echo(),
-                            Heard::Own(message) => self.replied(&message, now),
-                            Heard::Refused(why) => self.tracker.fail_in(phase, format!("the textroom: {why}")),
-                            Heard::Nothing => {}
-                        }
+                let (was_ready, heard) = {
+                    let mut wording = lock(&self.wording);
+                    (wording.is_ready(), wording.hear(message))
+                };
+                match heard {
+                    Heard::Joined => self.begin_echo(),
+                    Heard::Own(message) => self.replied(&message, now),
+                    Heard::Refused(why) => {
+                        let phase = if was_ready { Phase::Media } else { Phase::DataChannel };
+                        self.tracker.fail_in(phase, why);
                     }
+                    Heard::Nothing => {}
                 }
                 false
             }
@@ -351,11 +323,7 @@ impl DataTraffic {
 
     /// Whether this end opens the channels.
     fn sends_echo(&self) -> bool {
-        self.context.role == Role::Offerer || self.is_in_room()
-    }
-
-    fn is_in_room(&self) -> bool {
-        matches!(self.wording, Wording::Room(_))
+        self.context.role == Role::Offerer || self.channel_of_server.is_some()
     }
 
     fn plan(&self) -> Option<&DataPlan> {

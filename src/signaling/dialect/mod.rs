@@ -15,6 +15,7 @@ mod peerjs;
 mod socketio;
 mod template;
 mod whip;
+mod wording;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -27,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-pub(crate) use janus::textroom;
+pub(crate) use janus::textroom::Heard;
 pub use janus::{Janus, Plugin};
 pub use livekit::LiveKit;
 pub use mapping::{Exchange, Hear, Say, SocketIo};
@@ -41,6 +42,7 @@ pub(crate) use peerjs::serialization::LONGEST as LONGEST_SERIALIZED;
 pub use peerjs::serialization::Serialization;
 pub(crate) use template::{check_arguments, check_pointer, known_words, read_description};
 pub use whip::Whip;
+pub(crate) use wording::{Said, Wording};
 
 use super::client::{ClientError, excerpt};
 use super::protocol::{ClientMessage, ServerMessage};
@@ -148,6 +150,17 @@ impl Protocol {
             Self::Whip(settings) => given("token", &settings.token).into_iter().collect(),
             Self::LiveKit(settings) => given("secret", &settings.secret).into_iter().collect(),
             Self::Harness | Self::PeerJs(_) | Self::Mediasoup(_) | Self::Kurento => Vec::new(),
+        }
+    }
+
+    /// How the peer of this name words what it says on a data channel, in the room of a call.
+    pub(crate) fn wording(&self, room: &str, peer: &str) -> Wording {
+        match self {
+            Self::PeerJs(settings) => Wording::Packed(settings.serialization),
+            Self::Janus(settings) => {
+                settings.text_room(room, peer).map_or(Wording::Plain, |room| Wording::Room(Box::new(room)))
+            }
+            _ => Wording::Plain,
         }
     }
 
