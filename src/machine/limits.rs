@@ -6,6 +6,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Memory;
 
+/// How the hard limit of open descriptors is raised.
+pub(crate) const MORE_OPEN_FILES: &str = "LimitNOFILE of the service, limits.conf, or ulimit -Hn as root";
+/// How the range of ephemeral ports is widened.
+pub(crate) const MORE_PORTS: &str = "sysctl -w net.ipv4.ip_local_port_range=\"10000 65535\"";
+/// How memory becomes available.
+pub(crate) const MORE_MEMORY: &str = "end other programs, or raise the control group's limit";
+
 /// The limits that decide how many peers fit. What the system does not tell, or does not limit, is absent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Limits {

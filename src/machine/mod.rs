@@ -8,7 +8,7 @@ mod linux;
 
 use std::collections::HashMap;
 
-pub(crate) use limits::{Limits, limits, raise_open_files};
+pub(crate) use limits::{Limits, MORE_MEMORY, MORE_OPEN_FILES, MORE_PORTS, limits, raise_open_files};
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{counters, levels};
 

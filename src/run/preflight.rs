@@ -1,7 +1,7 @@
 //! Before anything starts: whether the machine has what the plan needs at its peak. The limit of open descriptors, which a
 //! process may raise by itself, is raised.
 
-use crate::machine::{self, Limits};
+use crate::machine::{self, Limits, MORE_MEMORY, MORE_OPEN_FILES, MORE_PORTS};
 use crate::plan::{Needs, Plan};
 
 /// What the machine lacks.
@@ -44,25 +44,19 @@ fn lack(needs: &Needs, limits: &Limits) -> Option<Lack> {
         let [needed, available] = [memory_bytes, memory.available].map(|bytes| bytes / 1_000_000);
         return Some(Lack {
             reason: format!("{who} need {needed} MB of memory at the least, and {available} MB are available"),
-            remedy:
-                "end other programs, raise the control group's limit, use more machines, or ask for fewer peers at once"
-                    .into(),
+            remedy: format!("{MORE_MEMORY}; or use more machines, or ask for fewer peers at once"),
         });
     }
     if let Some(hard) = limits.open_files_hard.filter(|hard| *hard < descriptors) {
         return Some(Lack {
             reason: format!("{who} need {descriptors} open files, and this process may have {hard} at most"),
-            remedy: format!(
-                "raise the hard limit to {descriptors} (ulimit -Hn as root, LimitNOFILE of the service, limits.conf), or ask \
-                 for fewer peers at once"
-            ),
+            remedy: format!("raise the hard limit to {descriptors}: {MORE_OPEN_FILES}; or ask for fewer peers at once"),
         });
     }
     if let Some(range) = limits.ports.filter(|range| *range < ports) {
         return Some(Lack {
             reason: format!("{who} need {ports} ports, and the system gives {range} per address"),
-            remedy: "widen the range: sysctl -w net.ipv4.ip_local_port_range=\"10000 65535\"; or ask for fewer peers at once"
-                .into(),
+            remedy: format!("widen the range: {MORE_PORTS}; or ask for fewer peers at once"),
         });
     }
     None

@@ -1,7 +1,7 @@
 //! The limits of the machine, for how many peers each suffices, and what to do where that is few.
 
 use super::{Finding, Found, State};
-use crate::machine::{Limits, limits};
+use crate::machine::{Limits, MORE_MEMORY, MORE_OPEN_FILES, MORE_PORTS, limits};
 use crate::peer::host_addresses;
 use crate::plan::{PeerNeeds, peers_of_descriptors, peers_of_memory};
 
@@ -35,17 +35,13 @@ fn open_files(limits: &Limits, peer: PeerNeeds) -> Found {
     };
     let peers = peers_of_descriptors(limits.open_files_hard, peer).unwrap_or(u64::MAX);
     let found = format!("{told}: enough for {peers} native peers");
-    enough(peers, found, "raise the hard limit: LimitNOFILE of the service, limits.conf, or ulimit -Hn as root")
+    enough(peers, found, format!("raise the hard limit: {MORE_OPEN_FILES}"))
 }
 
 fn ports(limits: &Limits) -> Found {
     match limits.ports {
         None => Found::unknown("this system does not tell its range"),
-        Some(ports) => enough(
-            ports,
-            format!("{ports} per address: enough for {ports} peers"),
-            "sysctl -w net.ipv4.ip_local_port_range=\"10000 65535\"",
-        ),
+        Some(ports) => enough(ports, format!("{ports} per address: enough for {ports} peers"), MORE_PORTS),
     }
 }
 
@@ -54,10 +50,10 @@ fn memory(limits: &Limits, peer: PeerNeeds) -> Found {
     let peers = peers_of_memory(Some(memory.available), peer).unwrap_or(0);
     let megabytes = memory.available / 1_000_000;
     let found = format!("{megabytes} MB available: enough for {peers} native peers; a browser takes 400 to 550 MB");
-    enough(peers, found, "end other programs, or raise the control group's limit")
+    enough(peers, found, MORE_MEMORY)
 }
 
-fn enough(peers: u64, found: String, remedy: &str) -> Found {
+fn enough(peers: u64, found: String, remedy: impl Into<String>) -> Found {
     if peers >= PEERS { Found::ok(found) } else { Found::bad(State::Warn, found, remedy) }
 }
 
