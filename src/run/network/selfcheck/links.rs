@@ -100,11 +100,29 @@ async fn measure(
             notes.note("link down", "cut".into(), if cut { "cut" } else { "open" }.into(), cut);
             continue;
         }
-        judge(chain, &flight, notes);
-        check_rate(chain, &way, notes).await?;
-        check_mtu(chain, &way, notes).await?;
+        let fly = async |packets: &[Sent], enough: usize, patience: Duration| {
+            way.fly(chain.direction, packets, enough, patience).await
+        };
+        assess(chain, &flight, &fly, notes).await?;
     }
     Ok(())
+}
+
+/// What a flight of small packets tells of the links of a direction, and what further ones do that `fly` makes: of these packets,
+/// until so many have arrived, or for so long after the last was sent.
+///
+/// # Errors
+///
+/// Those of `fly`.
+pub(super) async fn assess(
+    chain: &Chain<'_>,
+    flight: &Flight,
+    fly: &impl AsyncFn(&[Sent], usize, Duration) -> io::Result<Flight>,
+    notes: &mut Notes,
+) -> io::Result<()> {
+    judge(chain, flight, notes);
+    check_rate(chain, fly, notes).await?;
+    check_mtu(chain, fly, notes).await
 }
 
 /// What a flight of small packets tells.
@@ -150,7 +168,11 @@ fn judge(chain: &Chain<'_>, flight: &Flight, notes: &mut Notes) {
 }
 
 /// The rate shows in the pace of packets that were sent faster.
-async fn check_rate(chain: &Chain<'_>, way: &Way, notes: &mut Notes) -> io::Result<()> {
+async fn check_rate(
+    chain: &Chain<'_>,
+    fly: &impl AsyncFn(&[Sent], usize, Duration) -> io::Result<Flight>,
+    notes: &mut Notes,
+) -> io::Result<()> {
     let Some(rate) = chain.rate() else { return Ok(()) };
     let what = format!("rate {}", chain.name());
     let (train, length) = match chain.train(rate) {
@@ -163,7 +185,7 @@ async fn check_rate(chain: &Chain<'_>, way: &Way, notes: &mut Notes) -> io::Resu
     let patience = PATIENCE + chain.longest(train[0].bytes) + length;
     let (mut measured, mut too_slow) = (None, true);
     for _ in 0..RATE_ATTEMPTS {
-        let flight = way.fly(chain.direction, &train, train.len(), patience).await?;
+        let flight = fly(&train, train.len(), patience).await?;
         measured = flight.rate();
         too_slow &= flight.sending > length.mul_f64(0.8);
         if measured.is_some_and(|measured| (measured / rate as f64 - 1.0).abs() <= RATE_TOLERANCE) {
@@ -184,13 +206,17 @@ async fn check_rate(chain: &Chain<'_>, way: &Way, notes: &mut Notes) -> io::Resu
 }
 
 /// The longest packet that may pass does, and one that is longer by a byte does not.
-async fn check_mtu(chain: &Chain<'_>, way: &Way, notes: &mut Notes) -> io::Result<()> {
+async fn check_mtu(
+    chain: &Chain<'_>,
+    fly: &impl AsyncFn(&[Sent], usize, Duration) -> io::Result<Flight>,
+    notes: &mut Notes,
+) -> io::Result<()> {
     let Some(mtu) = chain.mtu() else { return Ok(()) };
     let passes = async |bytes: u16, attempts: u32| {
         let bytes = usize::from(bytes);
         let interval = chain.delay(bytes).min(PATIENCE);
         let packets: Vec<_> = (0..attempts).map(|number| Sent { due: interval * number, bytes }).collect();
-        let flight = way.fly(chain.direction, &packets, 1, PATIENCE + chain.longest(bytes) * attempts).await?;
+        let flight = fly(&packets, 1, PATIENCE + chain.longest(bytes) * attempts).await?;
         Ok::<_, io::Error>(!flight.arrivals.is_empty())
     };
     let what = format!("MTU {}", chain.name());

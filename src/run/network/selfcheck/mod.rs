@@ -3,6 +3,8 @@
 mod chain;
 mod links;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

@@ -1,37 +1,57 @@
 //! A network is as it was asked for, and one that is not is found out.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 use crate::lab::in_process::InProcessLab;
-use crate::net::World;
 use crate::net::spec::{
     CarrierSpec, Change, Conditions, FirewallSpec, LinkSpec, Loss, Mtu, NatSpec, PortRule, Refusal, Reorder, SiteSpec,
 };
+use crate::net::{HostId, World};
 use crate::plan::NetworkDriver;
 
-/// What is found out about a network that is made like `made`, and was asked for like `asked`.
-async fn look(asked: &SiteSpec, made: &SiteSpec, carriers: &[CarrierSpec]) -> Vec<LabCheck> {
-    let (inside, outside): ([IpAddr; 1], [IpAddr; 1]) = ([[10, 7, 7, 2].into()], [[11, 0, 1, 1].into()]);
+const INSIDE: [IpAddr; 1] = [IpAddr::V4(Ipv4Addr::new(10, 7, 7, 2))];
+const OUTSIDE: [IpAddr; 1] = [IpAddr::V4(Ipv4Addr::new(11, 0, 1, 1))];
+
+/// A network, with a host in it and one on the internet.
+fn model(made: &SiteSpec, carriers: &[CarrierSpec]) -> (World, HostId, HostId) {
     let mut world = World::new(7);
     for carrier in carriers {
         world.add_carrier(carrier).unwrap();
     }
     let site = world.add_site(made).unwrap();
-    let (probe, meter) = (world.add_host(site, &inside).unwrap(), world.add_public_host(&outside).unwrap());
-    let lab = InProcessLab::start(world);
-    let (probe, meter) = (lab.host(probe, inside), lab.host(meter, outside));
-    let plan = NetworkPlan {
+    let (probe, meter) = (world.add_host(site, &INSIDE).unwrap(), world.add_public_host(&OUTSIDE).unwrap());
+    (world, probe, meter)
+}
+
+fn plan(asked: &SiteSpec, carriers: &[CarrierSpec]) -> NetworkPlan {
+    NetworkPlan {
         driver: NetworkDriver::InProcess,
         capture: false,
         programs: Vec::new(),
         turn: None,
         carriers: carriers.to_vec(),
         sites: vec![asked.clone()],
-    };
+    }
+}
+
+/// What is found out about a network that is made like `made`, and was asked for like `asked`.
+async fn look(asked: &SiteSpec, made: &SiteSpec, carriers: &[CarrierSpec]) -> Vec<LabCheck> {
+    let (world, probe, meter) = model(made, carriers);
+    let lab = InProcessLab::start(world);
+    let (probe, meter) = (lab.host(probe, INSIDE), lab.host(meter, OUTSIDE));
+    let plan = plan(asked, carriers);
     let probes = [PeerHost::Modelled(probe)];
     let meter = PeerHost::Modelled(meter);
     check(&plan, Lookout { probes: &probes, meter: &meter, server: None, since: Instant::now() }).await
+}
+
+/// The same of its links, in simulated time.
+async fn simulate(asked: &SiteSpec, made: &SiteSpec) -> Vec<LabCheck> {
+    let (world, probe, meter) = model(made, &[]);
+    let plan = plan(asked, &[]);
+    let (inside, outside) = (SocketAddr::new(INSIDE[0], 49_152), SocketAddr::new(OUTSIDE[0], 443));
+    simulation::look(plan.end("home").unwrap(), world, (probe, inside), (meter, outside)).await.checks
 }
 
 fn site(up: Conditions, down: Conditions) -> SiteSpec {
@@ -76,7 +96,7 @@ async fn a_link_does_what_was_asked_of_it() {
 async fn each_thing_that_is_not_as_asked_is_found_out() {
     let none = Conditions::default;
     let reorder = Some(Reorder { ratio: 0.4, by_us: 60_000 });
-    // Wide enough that a busy machine does not look like it.
+    // So late that jitter does not look like it.
     let jitter = Some(Reorder { ratio: 0.1, by_us: 200_000 });
     let jittery = Conditions { delay_us: 40_000, jitter_us: 30_000, reorder: jitter, ..bad() };
     let cases = [
@@ -89,12 +109,9 @@ async fn each_thing_that_is_not_as_asked_is_found_out() {
         ("rate", bad(), Conditions { rate_bps: Some(3_000_000), ..bad() }),
         ("MTU", bad(), Conditions { mtu: Some(Mtu { bytes: 1301, black_hole: true }), ..bad() }),
     ];
-    let found = join_all(cases.iter().map(async |(what, asked, made)| {
-        let up = look(&site(asked.clone(), none()), &site(made.clone(), none()), &[]).await;
-        let down = look(&site(none(), asked.clone()), &site(none(), made.clone()), &[]).await;
-        (what, up, down)
-    }));
-    for (what, up, down) in found.await {
+    for (what, asked, made) in cases {
+        let up = simulate(&site(asked.clone(), none()), &site(made.clone(), none())).await;
+        let down = simulate(&site(none(), asked), &site(none(), made)).await;
         assert_eq!(wrong(&up), [format!("{what} up")], "{up:#?}");
         assert_eq!(wrong(&down), [format!("{what} down")], "{down:#?}");
     }
@@ -104,9 +121,9 @@ async fn each_thing_that_is_not_as_asked_is_found_out() {
 async fn rates_are_found_out_whichever_way_they_are_wrong() {
     let of = |rate: u64| Conditions { rate_bps: Some(rate), ..Conditions::default() };
     for (asked, made) in [(32_000, 45_000), (1_600_000, 1_200_000), (50_000_000, 30_000_000)] {
-        let right = look(&site(of(asked), of(asked)), &site(of(asked), of(asked)), &[]).await;
+        let right = simulate(&site(of(asked), of(asked)), &site(of(asked), of(asked))).await;
         assert!(wrong(&right).is_empty(), "{right:#?}");
-        let checks = look(&site(of(asked), of(asked)), &site(of(asked), of(made)), &[]).await;
+        let checks = simulate(&site(of(asked), of(asked)), &site(of(asked), of(made))).await;
         assert!(wrong(&checks).contains(&"rate down") && !wrong(&checks).contains(&"rate up"), "{checks:#?}");
     }
 }
