@@ -6,7 +6,8 @@
 const { randomUUID } = require("node:crypto");
 const { readFileSync } = require("node:fs");
 const { createServer } = require("node:https");
-const { WebSocket, WebSocketServer } = require("ws");
+const { WebSocketServer } = require("ws");
+const { JanusClient } = require("./janus-client.cjs");
 
 const [cert, key] = process.argv.slice(2, 4).map((file) => readFileSync(file));
 const janusUrl = process.argv[4];
@@ -18,54 +19,26 @@ class Refusal extends Error {
   }
 }
 
-/** A session of Janus with a handle of its echo test. */
-class Media {
+/** What an endpoint does with media: Janus's echo test. */
+class Media extends JanusClient {
   constructor() {
-    this.socket = new WebSocket(janusUrl, "janus-protocol", { ca: cert });
-    this.answers = new Map();
+    super(janusUrl, cert, "janus.plugin.echotest");
     this.found = [];
-    this.onCandidate = undefined;
-    this.described = undefined;
-    this.socket.on("message", (text) => this.hear(JSON.parse(text)));
-    this.ready = this.attach();
-  }
-
-  async attach() {
-    await new Promise((resolve, reject) => this.socket.once("open", resolve).once("error", reject));
-    this.session = (await this.request({ janus: "create" })).data.id;
-    this.handle = (await this.request({ janus: "attach", plugin: "janus.plugin.echotest" })).data.id;
-  }
-
-  send(message) {
-    const transaction = randomUUID();
-    const where = { session_id: this.session, handle_id: this.handle };
-    this.socket.send(JSON.stringify({ ...message, ...where, transaction }));
-    return transaction;
-  }
-
-  request(message) {
-    return new Promise((resolve) => this.answers.set(this.send(message), resolve));
-  }
-
-  hear(message) {
-    if (message.janus === "success") this.answers.get(message.transaction)?.(message);
-    if (message.jsep) this.described?.(message.jsep.sdp);
-    if (message.janus === "trickle" && message.candidate.candidate) {
-      this.found.push(message.candidate);
+    this.tell = undefined;
+    this.onCandidate = (candidate) => {
+      if (candidate.candidate) this.found.push(candidate);
       this.gather();
-    }
+    };
   }
 
   /** Candidates are told of once somebody has asked for them. */
   gather() {
-    if (this.onCandidate) this.found.splice(0).forEach(this.onCandidate);
+    if (this.tell) this.found.splice(0).forEach((candidate) => this.tell(candidate));
   }
 
   async answer(sdp, sendsBack) {
-    await this.ready;
-    const answered = new Promise((resolve) => (this.described = resolve));
-    this.send({ janus: "message", body: { audio: sendsBack, video: sendsBack }, jsep: { type: "offer", sdp } });
-    return answered;
+    const body = { audio: sendsBack, video: sendsBack };
+    return (await this.request({ janus: "message", body, jsep: { type: "offer", sdp } })).jsep.sdp;
   }
 }
 
@@ -131,7 +104,7 @@ class Session {
       case "processOffer":
         return { value: await this.media.answer(params.offer, this.isConnected) };
       case "gatherCandidates":
-        this.media.onCandidate = (candidate) => this.event("IceCandidateFound", { candidate });
+        this.media.tell = (candidate) => this.event("IceCandidateFound", { candidate });
         this.media.gather();
         return {};
       case "addIceCandidate": {
@@ -157,7 +130,7 @@ class Session {
   }
 
   close() {
-    this.media?.socket.close();
+    this.media?.close();
   }
 }
 

@@ -5,11 +5,12 @@
 // LiveKit. Each track comes to a subscriber with an offer of its own, the first at once and the others once it is connected: LiveKit
 // offers anew, too, when tracks come. API keys are `devkey`, as of `livekit-server --dev`, and `ci` with the secret in LIVEKIT_SECRET.
 // Listens on a free port of this machine, prints the port, and works until it is ended.
-const { createHmac, createHash, randomBytes, randomUUID, timingSafeEqual } = require("node:crypto");
+const { createHmac, createHash, randomBytes, timingSafeEqual } = require("node:crypto");
 const { readFileSync } = require("node:fs");
 const { createServer } = require("node:https");
 const protocol = require("@livekit/protocol");
-const { WebSocket, WebSocketServer } = require("ws");
+const { WebSocketServer } = require("ws");
+const { JanusClient } = require("./janus-client.cjs");
 
 const [cert, key] = process.argv.slice(2, 4).map((file) => readFileSync(file));
 const janusUrl = process.argv[4];
@@ -56,34 +57,14 @@ function verified(request) {
   return claims;
 }
 
-/** A session of Janus with a handle of its videoroom. */
-class Media {
+/** A client of the videoroom. */
+class Media extends JanusClient {
   constructor(room) {
+    super(janusUrl, cert, "janus.plugin.videoroom");
     this.room = createHash("sha256").update(room).digest().readUInt32BE() + 1;
-    this.socket = new WebSocket(janusUrl, "janus-protocol", { ca: cert });
-    this.answers = new Map();
-    this.socket.on("message", (text) => this.hear(JSON.parse(text)));
-    this.ready = this.attach();
-    this.keepalive = setInterval(() => this.session && this.send({ janus: "keepalive" }), 25000);
-  }
-
-  async attach() {
-    await new Promise((resolve, reject) => this.socket.once("open", resolve).once("error", reject));
-    this.session = (await this.request({ janus: "create" })).data.id;
-    this.handle = (await this.request({ janus: "attach", plugin: "janus.plugin.videoroom" })).data.id;
     // Whoever comes first makes it.
-    await this.request({ janus: "message", body: { request: "create", room: this.room, publishers: 64 } });
-  }
-
-  send(message) {
-    const transaction = randomUUID();
-    const where = { session_id: this.session, handle_id: this.handle };
-    this.socket.send(JSON.stringify({ ...message, ...where, transaction }));
-    return transaction;
-  }
-
-  request(message) {
-    return new Promise((resolve) => this.answers.set(this.send(message), resolve));
+    const create = { request: "create", room: this.room, publishers: 64 };
+    this.ready = this.ready.then(() => this.request({ janus: "message", body: create }));
   }
 
   /** What the videoroom says to it. */
@@ -92,19 +73,6 @@ class Media {
     const data = message.plugindata?.data ?? {};
     if (message.error ?? data.error) throw new Error(message.error?.reason ?? data.error);
     return { ...data, jsep: message.jsep };
-  }
-
-  hear(message) {
-    if (message.janus === "trickle") this.onCandidate?.(message.candidate);
-    if (message.janus === "webrtcup") this.onConnected?.();
-    if (message.janus === "ack") return;
-    this.answers.get(message.transaction)?.(message);
-    this.answers.delete(message.transaction);
-  }
-
-  close() {
-    clearInterval(this.keepalive);
-    this.socket.close();
   }
 }
 
