@@ -12,6 +12,9 @@ use crate::signaling::Page;
 
 pub use invitation::{invitation, invitations};
 
+/// What all pages for people look alike in.
+pub(crate) const BASE_STYLE: &str = include_str!("page/base.css");
+
 /// The page, for the server to serve at its root. `stun` are URLs of servers that tell a browser its own address (RFC 8489);
 /// they must need no login, as whoever opens the page learns them.
 pub fn pages(stun: &[String]) -> Vec<Page> {
@@ -20,6 +23,7 @@ pub fn pages(stun: &[String]) -> Vec<Page> {
     const SCRIPT: &str = "text/javascript; charset=utf-8";
     let files = [
         ("/", HTML, include_str!("page/index.html")),
+        ("/people/base.css", STYLE, BASE_STYLE),
         ("/people/style.css", STYLE, include_str!("page/style.css")),
         ("/people/main.js", SCRIPT, include_str!("page/main.js")),
         ("/people/call.js", SCRIPT, include_str!("page/call.js")),

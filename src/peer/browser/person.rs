@@ -3,12 +3,14 @@
 
 use bytes::Bytes;
 
+use crate::people::BASE_STYLE;
 use crate::signaling::Page;
 
 /// The page, for the server to serve below `/join/`; it needs [`pages`](super::pages), too.
 pub fn pages() -> Vec<Page> {
     let files = [
         ("/join/", "text/html; charset=utf-8", include_str!("person/index.html")),
+        ("/join/base.css", "text/css; charset=utf-8", BASE_STYLE),
         ("/join/style.css", "text/css; charset=utf-8", include_str!("person/style.css")),
         ("/join/person.js", "text/javascript; charset=utf-8", include_str!("person/person.js")),
     ];
@@ -33,7 +35,7 @@ mod tests {
         let asked = [html, include_str!("person/person.js")].join("\n");
         let mut names: Vec<&str> = asked.split(['"', '\'']).filter(|word| word.starts_with('/')).collect();
         names.retain(|name| name.ends_with(".js") || name.ends_with(".css"));
-        assert_eq!(names.len(), 4, "{names:?}");
+        assert_eq!(names.len(), 5, "{names:?}");
         for name in names {
             assert!(served.iter().any(|path| path == name), "{name} of {served:?}");
         }
