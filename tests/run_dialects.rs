@@ -6,7 +6,7 @@ mod common;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use common::{Lab, Run, repository, text};
+use common::{Lab, repository, text};
 use serde_json::Value;
 
 /// The packages that `ci/install` sets up.
@@ -36,47 +36,12 @@ fn peerjs_call(
     call("peerjs", &format!("{settings}\n{media}"), role, page)
 }
 
-/// A call of a simulated peer with a page; `page` makes its command line from the server's URL and its role.
-fn call(protocol: &str, media: &str, role: &str, page: impl FnOnce(&str) -> Vec<String>) -> (Value, Counts) {
-    let lab = Lab::new();
-    let (offerer, answerer) = if role == "offer" { ("them", "us") } else { ("us", "them") };
-    let scenario = lab.scenario(
-        "dialects",
-        &format!(
-            r#"
-schema = 1
-name = "dialects"
-[signaling]
-protocol = "{protocol}"
-{media}
-[load]
-hold = "3s"
-[[peers]]
-name = "us"
-[[peers]]
-name = "them"
-engine = "external"
-[[topology.calls]]
-offerer = "{offerer}"
-answerer = "{answerer}"
-room = "lobby"
-"#
-        ),
-    );
-    let child = lab.start(&scenario);
-    let (port, ca) = lab.bundled_server(&child);
-    let url = format!("https://localhost:{port}");
-    let page = start(&page(&url), text(&ca));
-    let run = Run::new(child.wait_with_output().expect("the run ends"), &lab.out());
-    let page = page.wait_with_output().expect("the page ends");
-    let said = String::from_utf8_lossy(&page.stdout).into_owned();
-    let complaints = String::from_utf8_lossy(&page.stderr).into_owned();
-    assert!(page.status.success(), "{said}{complaints}");
-    eprintln!("{complaints}");
-    run.assert_code(0);
-    let report = run.report();
-    assert_eq!(report["calls"]["connected"], 1);
-    (report, Counts(serde_json::from_str(said.trim()).expect("a line of JSON")))
+/// A call of a simulated peer with a page; `page` makes its command line from the server's URL.
+fn call(protocol: &str, more: &str, role: &str, page: impl FnOnce(&str) -> Vec<String>) -> (Value, Counts) {
+    let settings = format!("[signaling]\nprotocol = \"{protocol}\"\n{more}");
+    let (report, counts) = Lab::new()
+        .call_with_client(&settings, role, |port, ca| start(&page(&format!("https://localhost:{port}")), text(ca)));
+    (report, Counts(counts))
 }
 
 /// A page ends once its input is closed, which waiting for it does.

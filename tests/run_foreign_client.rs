@@ -5,7 +5,7 @@ mod common;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use common::{Lab, Run, repository, text};
+use common::{Lab, repository, text};
 use serde_json::Value;
 
 /// The interpreter that `ci/install` sets up.
@@ -17,46 +17,16 @@ fn python() -> PathBuf {
 
 /// The run's report, and what the client said.
 fn call(role: &str) -> (Value, Value) {
-    let lab = Lab::new();
-    let (offerer, answerer) = if role == "offer" { ("them", "us") } else { ("us", "them") };
-    let scenario = lab.scenario(
-        "foreign",
-        &format!(
-            r#"
-schema = 1
-name = "foreign"
-[load]
-hold = "4s"
-[[peers]]
-name = "us"
-[[peers]]
-name = "them"
-engine = "external"
-[[topology.calls]]
-offerer = "{offerer}"
-answerer = "{answerer}"
-room = "lobby"
-"#
-        ),
-    );
-    let child = lab.start(&scenario);
-    let (port, ca) = lab.bundled_server(&child);
-    let client = Command::new(python())
-        .arg(repository("tests/foreign/client.py"))
-        .args([&format!("wss://localhost:{port}/ws"), text(&ca), "lobby", role])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the foreign client starts");
-    let run = Run::new(child.wait_with_output().expect("the run ends"), &lab.out());
-    let client = client.wait_with_output().expect("the client ends");
-    let said = String::from_utf8_lossy(&client.stdout).into_owned();
-    assert!(client.status.success(), "{said}{}", String::from_utf8_lossy(&client.stderr));
-    let report = run.report();
-    run.assert_code(0);
-    assert_eq!(report["calls"]["connected"], 1);
-    (report, serde_json::from_str(said.trim()).expect("a line of JSON"))
+    Lab::new().call_with_client("", role, |port, ca| {
+        Command::new(python())
+            .arg(repository("tests/foreign/client.py"))
+            .args([&format!("wss://localhost:{port}/ws"), text(ca), "lobby", role])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the foreign client starts")
+    })
 }
 
 fn assert_verified(report: &Value) {

@@ -34,8 +34,11 @@ pub struct FeedPlan {
 
 /// How many people each group sends into the rooms over time, if the load says so, and how many calls there are with the server.
 pub(crate) fn size(scenario: &Scenario) -> Result<(Option<Vec<u32>>, u64), Overfull> {
-    let people = if scenario.load.is_timed() { Some(people_of_groups(scenario, &stays(scenario)?)) } else { None };
-    Ok((people, sessions(scenario)?.len() as u64))
+    if !scenario.load.is_timed() {
+        return Ok((None, all_together(scenario).len() as u64));
+    }
+    let stays = stays(scenario)?;
+    Ok((Some(people_of_groups(scenario, &stays)), over_time(scenario, &stays).len() as u64))
 }
 
 /// The calls with the server.
@@ -94,7 +97,7 @@ fn session_id(member: &Member, feed: Option<&Member>) -> String {
 }
 
 fn sessions(scenario: &Scenario) -> Result<Vec<Session>, Overfull> {
-    if scenario.load.is_timed() { over_time(scenario) } else { Ok(all_together(scenario)) }
+    if scenario.load.is_timed() { Ok(over_time(scenario, &stays(scenario)?)) } else { Ok(all_together(scenario)) }
 }
 
 /// Everybody comes once: who publishes first, and stays until the last subscriber has left.
@@ -131,8 +134,7 @@ fn all_together(scenario: &Scenario) -> Vec<Session> {
 }
 
 /// People come and leave: each publishes all the time, and subscribes to whom it meets, while that one is up.
-fn over_time(scenario: &Scenario) -> Result<Vec<Session>, Overfull> {
-    let stays = stays(scenario)?;
+fn over_time(scenario: &Scenario, stays: &[Stay]) -> Vec<Session> {
     let groups: Vec<_> = scenario.peers.iter().map(|group| (group.name(), group.direction)).collect();
     let member = |stay: &Stay| {
         let (name, direction) = groups[stay.group];
@@ -146,7 +148,7 @@ fn over_time(scenario: &Scenario) -> Result<Vec<Session>, Overfull> {
         start_us: stay.join_us,
         hold_us: stay.leave_us - stay.join_us,
     });
-    let meetings = pairs(&stays);
+    let meetings = pairs(stays);
     let ways = meetings.iter().flat_map(|&(earlier, later)| [(earlier, later), (later, earlier)]);
     let subscribing = ways.filter_map(|(viewer, feed)| {
         let (viewer, feed) = (&stays[viewer], &stays[feed]);
@@ -156,7 +158,7 @@ fn over_time(scenario: &Scenario) -> Result<Vec<Session>, Overfull> {
         let (room, feed) = (viewer.room, Some(member(feed)));
         wanted.then(|| Session { room, member: member(viewer), feed, start_us, hold_us })
     });
-    Ok(publishing.chain(subscribing).collect())
+    publishing.chain(subscribing).collect()
 }
 
 /// One room.

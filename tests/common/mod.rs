@@ -110,6 +110,49 @@ impl Lab {
         Run::new(output, &out)
     }
 
+    /// A call of a simulated peer with a client that is not of the run, which plays `role` (`offer` or `answer`): the report, and
+    /// what the client says at its end, which is JSON. `settings` are tables of the scenario; `start` starts the client with the
+    /// port of the bundled server and the file of its CA.
+    pub fn call_with_client(
+        &self,
+        settings: &str,
+        role: &str,
+        start: impl FnOnce(u16, &Path) -> Child,
+    ) -> (Value, Value) {
+        let (offerer, answerer) = if role == "offer" { ("them", "us") } else { ("us", "them") };
+        let scenario = format!(
+            r#"
+schema = 1
+name = "foreign"
+{settings}
+[load]
+hold = "4s"
+[[peers]]
+name = "us"
+[[peers]]
+name = "them"
+engine = "external"
+[[topology.calls]]
+offerer = "{offerer}"
+answerer = "{answerer}"
+room = "lobby"
+"#
+        );
+        let child = self.start(&self.scenario("foreign", &scenario));
+        let (port, ca) = self.bundled_server(&child);
+        let client = start(port, &ca);
+        let run = Run::new(child.wait_with_output().expect("the run ends"), &self.out());
+        let client = client.wait_with_output().expect("the client ends");
+        let said = String::from_utf8_lossy(&client.stdout).into_owned();
+        let complaints = String::from_utf8_lossy(&client.stderr).into_owned();
+        assert!(client.status.success(), "{said}{complaints}");
+        eprintln!("{complaints}");
+        run.assert_code(0);
+        let report = run.report();
+        assert_eq!(report["calls"]["connected"], 1);
+        (report, serde_json::from_str(said.trim()).expect("a line of JSON"))
+    }
+
     /// Starts a run that noise on the machine cannot make invalid.
     pub fn start(&self, scenario: &Path) -> Child {
         let out = self.out();
