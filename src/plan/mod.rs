@@ -117,6 +117,18 @@ impl Plan {
         self.calls.iter().flat_map(|call| [&call.offerer, &call.answerer]).filter(is_person)
     }
 
+    /// Whether the bundled server is started: as the one under test, or for the pages of browsers and people, which speak the
+    /// harness's own protocol only. A harness server elsewhere has the page of browsers, but invites nobody.
+    pub fn has_bundled_server(&self) -> bool {
+        let comes_to_it = |peer: &PeerPlan| match self.group(&peer.group).map(|group| group.engine) {
+            Some(Engine::Human) => true,
+            Some(engine) => engine.is_browser() && !self.signaling.protocol.is_own(),
+            None => false,
+        };
+        let mut peers = self.calls.iter().flat_map(|call| [&call.offerer, &call.answerer]);
+        self.signaling.foreign_url().is_none() || peers.any(comes_to_it)
+    }
+
     /// Which candidates the peers of a call may use.
     pub fn policy_of(&self, call: &CallPlan) -> IceTransportPolicy {
         call.policy.unwrap_or(self.ice.policy)
@@ -138,6 +150,13 @@ pub struct SignalingPlan {
     /// PEM file of the CA that the server's certificate comes from, for a server of the user's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
+}
+
+impl SignalingPlan {
+    /// Where the server under test is, if it is not the bundled one.
+    pub fn foreign_url(&self) -> Option<&str> {
+        self.url.as_deref().or_else(|| self.protocol.own_url())
+    }
 }
 
 /// How candidates are gathered.

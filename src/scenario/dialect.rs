@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::check::check_credential;
-use super::format::{Audio, Bulk, Scenario, SignalingProtocol, TopologyKind, Video};
+use super::format::{Audio, Bulk, Peers, Scenario, SignalingProtocol, TopologyKind, Video};
 use super::report::Report;
 use crate::plan::Engine;
 use crate::signaling::dialect::{
@@ -60,11 +60,7 @@ pub(super) fn check(scenario: &Scenario, report: &mut Report<'_>) {
     if let Some(id) = signaling.peerjs.as_ref().and_then(|peerjs| peerjs.id.as_deref()) {
         words(report, "signaling.peerjs.id", &Value::from(id));
     }
-    for (index, group) in scenario.peers.iter().enumerate().filter(|(_, group)| group.engine().is_browser()) {
-        let message = format!("the page of {} peers speaks the harness's own protocol only", group.engine().name());
-        let help = "use engine = \"native\", or leave `protocol` of [signaling] out";
-        report.wrong(&format!("peers.{index}.engine"), message, help);
-    }
+    pages(scenario, packed, report);
     if scenario.network.is_some() && scenario.peers.iter().any(|group| group.engine() == Engine::External) {
         let help = "leave `protocol` out, or [network]";
         report.wrong(
@@ -72,6 +68,33 @@ pub(super) fn check(scenario: &Scenario, report: &mut Report<'_>) {
             "programs behind networks are told of the harness's own protocol only",
             help,
         );
+    }
+}
+
+/// Whether pages of browsers or people come from the bundled server although another one is under test: they speak the harness's
+/// own protocol only, and people are invited by nobody else.
+pub(super) fn serves_pages(scenario: &Scenario) -> bool {
+    let is_own = scenario.signaling.protocol == SignalingProtocol::Harness;
+    let of_matrix = scenario.matrix.iter().flat_map(|matrix| matrix.engines.iter().flatten().copied());
+    let mut engines = scenario.peers.iter().map(Peers::engine).chain(of_matrix);
+    engines.any(|engine| engine == Engine::Human || engine.is_browser() && !is_own)
+}
+
+/// What the page of browsers and people cannot do with a server whose protocol this process speaks for it.
+fn pages(scenario: &Scenario, packed: bool, report: &mut Report<'_>) {
+    let has_page = |engine: Engine| engine == Engine::Human || engine.is_browser();
+    let plugin = scenario.signaling.janus.as_ref().map(|janus| janus.plugin);
+    for (index, group) in scenario.peers.iter().enumerate().filter(|(_, group)| has_page(group.engine())) {
+        let (path, name) = (format!("peers.{index}.engine"), group.engine().name());
+        if packed && scenario.media.data.enabled {
+            let message = format!("the page of {name} peers writes messages of a data channel as they are");
+            let help = "leave `serialization` of [signaling.peerjs] out, or use engine = \"native\"";
+            report.wrong(&path, message, help);
+        }
+        if plugin == Some(Plugin::TextRoom) {
+            let message = format!("the page of {name} peers does not speak the protocol of a textroom on its data channel");
+            report.wrong(&path, message, "use engine = \"native\", or janus = { plugin = \"echotest\" }");
+        }
     }
 }
 
