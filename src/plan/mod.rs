@@ -145,7 +145,7 @@ pub struct SignalingPlan {
     /// What it speaks.
     #[serde(default, skip_serializing_if = "Protocol::is_own")]
     pub protocol: Protocol,
-    /// Where the bundled server listens, as `address:port`; port 0 takes a free one.
+    /// Where the bundled server listens, as `address:port`, if it is the one under test or has pages; port 0 takes a free one.
     pub listen: String,
     /// PEM file of the CA that the server's certificate comes from, for a server of the user's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]

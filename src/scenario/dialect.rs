@@ -271,7 +271,8 @@ mod tests {
     use crate::signaling::Protocol;
 
     fn plan(text: &str) -> Result<Plan, String> {
-        let text = format!("name = \"d\"\n[signaling]\n{text}\n[[peers]]\ncount = 2\n");
+        let peers = if text.contains("count = 2") { "" } else { "[[peers]]\ncount = 2\n" };
+        let text = format!("name = \"d\"\n[signaling]\n{text}\n{peers}");
         load("d.toml", &text, &Overrides::default()).map(|loaded| loaded.plan).map_err(|errors| errors.to_string())
     }
 
@@ -315,6 +316,27 @@ mod tests {
         let room = "[[peers]]\nname = \"janus\"\nengine = \"external\"\n";
         refused(&format!("{table}{only_data}data = {{ bulk = \"reliable\" }}\n{room}"), "and nothing else");
         plan(&format!("{table}{only_data}{room}")).unwrap();
+    }
+
+    #[test]
+    fn pages_take_part_in_what_this_process_can_say_for_them() {
+        let with = |engine: &str, text: &str| format!("{text}\n[[peers]]\nname = \"page\"\nengine = \"{engine}\"\ncount = 2\n");
+        for engine in ["chromium", "firefox", "human"] {
+            for text in ["protocol = \"socketio\"", "protocol = \"peerjs\""] {
+                plan(&with(engine, text)).unwrap();
+            }
+            let elsewhere = "protocol = \"peerjs\"\nurl = \"wss://h\"\nlisten = \"0.0.0.0:0\"";
+            assert!(plan(&with(engine, elsewhere)).unwrap().has_bundled_server(), "{engine}");
+            let packed = "protocol = \"peerjs\"\npeerjs = { serialization = \"json\" }";
+            refused(&with(engine, packed), "writes messages of a data channel as they are");
+            plan(&with(engine, &format!("{packed}\n[media.data]\nenabled = false"))).unwrap();
+            let textroom = "protocol = \"janus\"\nurl = \"wss://h\"\njanus = { plugin = \"textroom\" }";
+            refused(&with(engine, textroom), "does not speak the protocol of a textroom");
+        }
+        let own = "url = \"wss://h/ws\"";
+        assert!(!plan(&with("chromium", own)).unwrap().has_bundled_server());
+        assert!(plan(&with("human", own)).unwrap().has_bundled_server());
+        refused("url = \"wss://h\"\nlisten = \"0.0.0.0:0\"", "`listen` is for the bundled server");
     }
 
     #[test]

@@ -147,6 +147,26 @@ mod tests {
     }
 
     #[test]
+    fn browsers_come_where_media_is_passed_on_and_not_where_it_is_mixed() {
+        let rooms = |plugin: &str, kind: &str, engine: &str| {
+            let text = format!(
+                "name = \"s\"\n[signaling]\nprotocol = \"janus\"\nurl = \"wss://127.0.0.1:8989\"\njanus = {{ plugin = \"{plugin}\" }}\n\
+                 [media]\nvideo = \"none\"\n[topology]\nkind = \"{kind}\"\n[[peers]]\ncount = 3\nengine = \"{engine}\"\n"
+            );
+            load("s.toml", &text, &Overrides::default()).map(|_| ()).map_err(|errors| errors.to_string())
+        };
+        for engine in ["chromium", "firefox"] {
+            rooms("videoroom", "sfu", engine).unwrap();
+            let mixed = rooms("audiobridge", "mcu", engine).unwrap_err();
+            assert!(mixed.contains("cannot tell which speakers are in what a server mixes"), "{mixed}");
+        }
+        let person = rooms("videoroom", "sfu", "human").unwrap_err();
+        assert!(person.contains("a person takes part in one call"), "{person}");
+        let external = rooms("videoroom", "sfu", "external").unwrap_err();
+        assert!(external.contains("peers of the engine `external` do not speak to such a server"), "{external}");
+    }
+
+    #[test]
     fn people_who_come_over_time_need_seats() {
         let load = "[load]\narrivals = \"1/s\"\nduration = \"20s\"\nhold = \"10s\"\n[[peers]]\n";
         let unsaid = refused(load);

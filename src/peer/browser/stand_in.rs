@@ -192,3 +192,122 @@ fn of_page(error: ClientError) -> Trouble {
     let reason = format!("the connection to the bundled server, through which the page takes part: {error}");
     Trouble { reason, is_refusal: false }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::signaling::{Identity, Limits, Server, ServerConfig};
+
+    async fn server() -> Server {
+        let (listen, identity) = ("127.0.0.1:0".parse().unwrap(), Identity::generate(&[]).unwrap());
+        Server::start(ServerConfig { listen, identity, pages: Vec::new(), limits: Limits::default() }).await.unwrap()
+    }
+
+    /// A server under test, a bundled one, and a page with its stand-in.
+    struct Scene {
+        tested: Server,
+        bundled: Server,
+        /// The peer's id on the server under test.
+        peer: String,
+        stand_in: StandIn,
+        page: Client,
+    }
+
+    impl Scene {
+        async fn of(role: Role) -> Self {
+            let (tested, bundled) = (server().await, server().await);
+            let mut client = Client::connect(&tested.endpoint()).await.unwrap();
+            let (peer, present) = (client.id().to_owned(), client.join("call").await.unwrap());
+            let (sender, receiver) = client.split();
+            let joined = Joined { sender, receiver, present };
+            let stand_in = StandIn::start(&bundled.endpoint(), role, joined).await.unwrap();
+            let mut page = Client::connect(&bundled.endpoint()).await.unwrap();
+            assert_eq!(page.join(&stand_in.room).await.unwrap(), Vec::<String>::new(), "there is nobody to call yet");
+            Self { tested, bundled, peer, stand_in, page }
+        }
+
+        /// The other end, in the room of the call.
+        async fn other(&self) -> Client {
+            let mut other = Client::connect(&self.tested.endpoint()).await.unwrap();
+            assert_eq!(other.join("call").await.unwrap(), [self.peer.clone()]);
+            other
+        }
+    }
+
+    async fn trouble(stand_in: &StandIn) -> Trouble {
+        let found = async {
+            loop {
+                if let Some(trouble) = stand_in.troubles().pop() {
+                    return trouble;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), found).await.unwrap()
+    }
+
+    async fn next(receiver: &mut Receiver) -> ServerMessage {
+        timeout(Duration::from_secs(10), receiver.next()).await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_page_that_calls_sees_the_other_end_come_answer_and_go() {
+        let scene = Scene::of(Role::Offerer).await;
+        let (id, (other, mut at_other)) = (scene.peer.clone(), scene.other().await.split());
+        let Scene { tested, bundled, stand_in, page, .. } = scene;
+        let (page, mut at_page) = page.split();
+
+        let ServerMessage::PeerJoined { id: to } = next(&mut at_page).await else { panic!("nobody came") };
+        page.send(&ClientMessage::Offer { to: to.clone(), sdp: "o".into() }).await.unwrap();
+        page.send(&ClientMessage::Candidate { to: to.clone(), candidate: None }).await.unwrap();
+        assert_eq!(next(&mut at_other).await, ServerMessage::Offer { from: id.clone(), sdp: "o".into() });
+        assert_eq!(next(&mut at_other).await, ServerMessage::Candidate { from: id.clone(), candidate: None });
+        other.send(&ClientMessage::Answer { to: id, sdp: "a".into() }).await.unwrap();
+        assert_eq!(next(&mut at_page).await, ServerMessage::Answer { from: to.clone(), sdp: "a".into() });
+        other.close().await;
+        assert_eq!(next(&mut at_page).await, ServerMessage::PeerLeft { id: to });
+        assert_eq!(stand_in.troubles(), []);
+        stand_in.leave().await;
+        tested.shutdown().await;
+        bundled.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_page_that_is_called_gets_every_offer_of_who_called_first() {
+        let scene = Scene::of(Role::Answerer).await;
+        let (other, mut at_other) = scene.other().await.split();
+        let mut stranger = Client::connect(&scene.tested.endpoint()).await.unwrap();
+        stranger.join("call").await.unwrap();
+        let id = scene.peer.clone();
+        let (page, mut at_page) = scene.page.split();
+
+        other.send(&ClientMessage::Offer { to: id.clone(), sdp: "1".into() }).await.unwrap();
+        let ServerMessage::PeerJoined { id: to } = next(&mut at_page).await else { panic!("nobody came") };
+        assert_eq!(next(&mut at_page).await, ServerMessage::Offer { from: to.clone(), sdp: "1".into() });
+        page.send(&ClientMessage::Answer { to: to.clone(), sdp: "a".into() }).await.unwrap();
+        assert!(matches!(next(&mut at_other).await, ServerMessage::PeerJoined { .. }), "the stranger");
+        assert_eq!(next(&mut at_other).await, ServerMessage::Answer { from: id.clone(), sdp: "a".into() });
+        stranger.sender().send(&ClientMessage::Offer { to: id.clone(), sdp: "stray".into() }).await.unwrap();
+        stranger.ping().await.unwrap();
+        other.send(&ClientMessage::Offer { to: id, sdp: "2".into() }).await.unwrap();
+        assert_eq!(next(&mut at_page).await, ServerMessage::Offer { from: to, sdp: "2".into() });
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_is_told_of_whichever_side_it_is_on() {
+        let Scene { tested, bundled: _bundled, stand_in, page: _page, .. } = Scene::of(Role::Offerer).await;
+        tested.shutdown().await;
+        let Trouble { reason, is_refusal } = trouble(&stand_in).await;
+        assert!(reason.starts_with("signaling: the signaling server closed the connection"), "{reason}");
+        assert!(!is_refusal);
+
+        let Scene { tested: _tested, bundled, stand_in, page: _page, .. } = Scene::of(Role::Answerer).await;
+        bundled.shutdown().await;
+        let reason = trouble(&stand_in).await.reason;
+        assert!(reason.starts_with("the connection to the bundled server"), "{reason}");
+    }
+}
