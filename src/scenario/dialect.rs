@@ -92,7 +92,8 @@ fn pages(scenario: &Scenario, packed: bool, report: &mut Report<'_>) {
             report.wrong(&path, message, help);
         }
         if plugin == Some(Plugin::TextRoom) {
-            let message = format!("the page of {name} peers does not speak the protocol of a textroom on its data channel");
+            let message =
+                format!("the page of {name} peers does not speak the protocol of a textroom on its data channel");
             report.wrong(&path, message, "use engine = \"native\", or janus = { plugin = \"echotest\" }");
         }
     }
@@ -320,7 +321,9 @@ mod tests {
 
     #[test]
     fn pages_take_part_in_what_this_process_can_say_for_them() {
-        let with = |engine: &str, text: &str| format!("{text}\n[[peers]]\nname = \"page\"\nengine = \"{engine}\"\ncount = 2\n");
+        let with = |engine: &str, text: &str| {
+            format!("{text}\n[[peers]]\nname = \"page\"\nengine = \"{engine}\"\ncount = 2\n")
+        };
         for engine in ["chromium", "firefox", "human"] {
             for text in ["protocol = \"socketio\"", "protocol = \"peerjs\""] {
                 plan(&with(engine, text)).unwrap();

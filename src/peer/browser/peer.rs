@@ -285,7 +285,11 @@ impl Peer for BrowserPeer {
         self.phase = Phase::Signaling;
         let room = self.meet().await?;
         self.call::<Value>("join", vec![json!(room)]).await?;
-        self.wait_for(Step::Joined, self.context.plan.deadlines.join_us).await
+        self.wait_for(Step::Joined, self.context.plan.deadlines.join_us).await?;
+        if let Some(stand_in) = &mut self.stand_in {
+            stand_in.begin();
+        }
+        Ok(())
     }
 
     async fn connect(&mut self) -> Result<(), Failure> {

@@ -25,7 +25,9 @@ pub(super) struct StandIn {
     pub(super) room: String,
     page: Sender,
     troubles: Arc<Mutex<Vec<Trouble>>>,
-    task: JoinHandle<()>,
+    /// Until it begins, with who was in the room of the call.
+    relay: Option<(Relay, Vec<String>)>,
+    task: Option<JoinHandle<()>>,
 }
 
 /// What went wrong between the page and the other end.
@@ -56,8 +58,14 @@ impl StandIn {
             troubles: Arc::default(),
         };
         let troubles = Arc::clone(&relay.troubles);
-        let task = tokio::spawn(relay.run(present));
-        Ok(Self { room, page, troubles, task })
+        Ok(Self { room, page, troubles, relay: Some((relay, present)), task: None })
+    }
+
+    /// Passes messages on from now on: the page is in the room of the two.
+    pub(super) fn begin(&mut self) {
+        if let Some((relay, present)) = self.relay.take() {
+            self.task = Some(tokio::spawn(relay.run(present)));
+        }
     }
 
     /// What went wrong since the last time.
@@ -67,14 +75,20 @@ impl StandIn {
 
     /// Relays nothing any more, and says good-bye to the bundled server. Has no deadline of its own.
     pub(super) async fn leave(self) {
-        self.task.abort();
+        self.stop();
         self.page.close().await;
+    }
+
+    fn stop(&self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
 impl Drop for StandIn {
     fn drop(&mut self) {
-        self.task.abort();
+        self.stop();
     }
 }
 
@@ -224,9 +238,10 @@ mod tests {
             let (peer, present) = (client.id().to_owned(), client.join("call").await.unwrap());
             let (sender, receiver) = client.split();
             let joined = Joined { sender, receiver, present };
-            let stand_in = StandIn::start(&bundled.endpoint(), role, joined).await.unwrap();
+            let mut stand_in = StandIn::start(&bundled.endpoint(), role, joined).await.unwrap();
             let mut page = Client::connect(&bundled.endpoint()).await.unwrap();
             assert_eq!(page.join(&stand_in.room).await.unwrap(), Vec::<String>::new(), "there is nobody to call yet");
+            stand_in.begin();
             Self { tested, bundled, peer, stand_in, page }
         }
 
