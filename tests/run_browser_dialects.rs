@@ -30,20 +30,23 @@ answerer = "native"
 hold = "2s"
 "#;
 
-fn run(name: &str, text: &str) -> Run {
+fn run(name: &str, text: &str) -> (Lab, Run) {
     let lab = Lab::new();
     let scenario = lab.scenario(name, &format!("name = \"{name}\"\n{text}"));
-    lab.run(&scenario, &NOISE_ALLOWED)
+    let run = lab.run(&scenario, &NOISE_ALLOWED);
+    (lab, run)
 }
 
 #[test]
 fn browsers_call_through_a_server_of_socket_io() {
-    assert_all_arrives(&run("socketio", &format!("[signaling]\nprotocol = \"socketio\"\n{CALLS}")));
+    let (_lab, run) = run("socketio", &format!("[signaling]\nprotocol = \"socketio\"\n{CALLS}"));
+    assert_all_arrives(&run);
 }
 
 #[test]
 fn browsers_call_through_a_peer_server() {
-    assert_all_arrives(&run("peerjs", &format!("[signaling]\nprotocol = \"peerjs\"\n{CALLS}")));
+    let (_lab, run) = run("peerjs", &format!("[signaling]\nprotocol = \"peerjs\"\n{CALLS}"));
+    assert_all_arrives(&run);
 }
 
 /// Video, audio and data at both ends, and the instants of the server under test, once for each peer.
@@ -84,7 +87,7 @@ engine = "native"
 [[peers]]
 engine = "chromium"
 "#;
-    let run = run("mapping", &format!("[signaling]\nprotocol = \"socketio\"\n{mapping}{calls}"));
+    let (_lab, run) = run("mapping", &format!("[signaling]\nprotocol = \"socketio\"\n{mapping}{calls}"));
     run.assert_code(1);
     let reason = reason(&run, "offer");
     assert!(reason.contains("the event `offer` brings a description"), "{reason}");
