@@ -248,7 +248,7 @@ mod tests {
         /// The other end, in the room of the call.
         async fn other(&self) -> Client {
             let mut other = Client::connect(&self.tested.endpoint()).await.unwrap();
-            assert_eq!(other.join("call").await.unwrap(), [self.peer.clone()]);
+            assert_eq!(other.join("call").await.unwrap(), [self.peer.as_str()]);
             other
         }
     }
