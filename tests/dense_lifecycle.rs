@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use harness::peer::browser::{BrowserPool, People, pages};
-use harness::peer::network::{PeerHost, PeerNetwork};
+use harness::peer::network::PeerNetwork;
 use harness::peer::{Engines, PeerContext, Shards};
 use harness::plan::{CallPlan, Plan, Role};
 use harness::record::{Lateness, Recorder};
