@@ -90,8 +90,12 @@ fn media_of<'a>(report: &'a Value, peer: &str) -> Vec<&'a Value> {
 }
 
 async fn takes_part(engine: Engine, offerer: &str, answerer: &str, camera: bool) {
+    takes_part_in(engine, &scenario(offerer, answerer, "1min", "3s"), camera).await;
+}
+
+async fn takes_part_in(engine: Engine, scenario: &str, camera: bool) {
     let lab = Lab::new();
-    let invited = Invited::start(&lab, &scenario(offerer, answerer, "1min", "3s"));
+    let invited = Invited::start(&lab, scenario);
     let browser = Browser::start(engine).await;
     let person = open(&browser, &invited.links[0]).await;
     assert_eq!((person.text("#run").await, person.text("#peer").await), ("human".into(), "me/0".into()));
@@ -130,6 +134,12 @@ async fn a_person_in_chromium_calls_with_camera_and_microphone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_in_firefox_calls() {
     takes_part(Engine::Firefox, "me", "native", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_in_chromium_is_called_through_a_server_of_socket_io() {
+    let scenario = scenario("native", "me", "1min", "3s") + "[signaling]\nprotocol = \"socketio\"\n";
+    takes_part_in(Engine::Chromium, &scenario, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use harness::peer::browser::{BrowserPool, People, pages};
-use harness::peer::network::{PeerHost, PeerNetwork};
+use harness::peer::network::PeerNetwork;
 use harness::peer::{Engines, PeerContext, Shards};
 use harness::plan::{CallPlan, Plan, Role};
 use harness::record::{Lateness, Recorder};
@@ -33,7 +33,7 @@ async fn connecting_and_closing_leaves_memory_descriptors_and_tasks_as_they_were
         ServerConfig { listen, identity: Identity::generate(&[]).unwrap(), pages: pages(), limits: Limits::default() };
     let server = Server::start(config).await.unwrap();
     let endpoint = Arc::new(server.endpoint().clone());
-    let network = PeerNetwork { host: PeerHost::Machine, ice: Arc::default(), signaling: endpoint };
+    let network = PeerNetwork::of_machine(Arc::default(), endpoint);
     let text = format!("name = \"cycles\"\n[native]\nstack = \"dense\"\n[[peers]]\ncount = {}\n", 2 * PAIRS);
     let plan = Arc::new(load("cycles.toml", &text, &Overrides::default()).unwrap().plan);
     let engines = Engines {

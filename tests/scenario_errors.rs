@@ -303,14 +303,6 @@ fn people_come_to_the_bundled_server_once_and_are_few() {
     assert_says(&human("source = \"fake\"\n"), &["`source` is for browsers, and the engine here is `human`"]);
     assert_says(&human("count = 11\n"), &["11 people are more than one run can invite"]);
     assert_says(
-        &human("[signaling]\nurl = \"wss://example.org/ws\"\n"),
-        &["a.toml:4:10: people come to the bundled server, which `url` of [signaling] replaces"],
-    );
-    assert_says(
-        &human("[signaling]\nprotocol = \"socketio\"\n"),
-        &["the page for people speaks the harness's own protocol only"],
-    );
-    assert_says(
         &human("site = \"x\"\n[network]\ndriver = \"kernel\"\n[[network.site]]\nname = \"x\"\n"),
         &["nobody can put the people of `human` behind a modelled network"],
     );

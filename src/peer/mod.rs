@@ -122,6 +122,12 @@ impl PeerContext {
         self.plan.source_of(&self.call, &own.group, &other.group)
     }
 
+    /// Whether the other end is a server that sends back what it gets.
+    fn gets_its_own(&self) -> bool {
+        let passed_on = self.call.feed.is_some() || self.call.mix.is_some();
+        self.plan.signaling.protocol.ends_calls() && !passed_on
+    }
+
     /// Connects to the signaling server, joins the room of the call and measures the round trip, each with its mark; says
     /// who is in the room. `connected` is called in between, for those who tell what they wait for. Has no deadline of its
     /// own.

@@ -20,8 +20,20 @@ pub struct PeerNetwork {
     pub host: PeerHost,
     /// Its STUN and TURN servers.
     pub ice: Arc<IceServers>,
-    /// The signaling server as it is reached from there, and whom to trust.
+    /// The signaling server under test, as it is reached from there, and whom to trust.
     pub signaling: Arc<Endpoint>,
+    /// The server of a browser's page, as it is reached from there: the one under test, if that has the page.
+    pub pages: Arc<Endpoint>,
+    /// The server of the page as it is reached from this process, which then joins the page to the one under test; absent if
+    /// both are the same.
+    pub stand_in: Option<Arc<Endpoint>>,
+}
+
+impl PeerNetwork {
+    /// On this machine, with a signaling server that has the page of browsers, too.
+    pub fn of_machine(ice: Arc<IceServers>, signaling: Arc<Endpoint>) -> Self {
+        Self { host: PeerHost::Machine, ice, pages: Arc::clone(&signaling), signaling, stand_in: None }
+    }
 }
 
 /// Where a peer's sockets are.

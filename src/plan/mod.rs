@@ -117,6 +117,18 @@ impl Plan {
         self.calls.iter().flat_map(|call| [&call.offerer, &call.answerer]).filter(is_person)
     }
 
+    /// Whether the bundled server is started: as the one under test, or for the pages of browsers and people, which speak the
+    /// harness's own protocol only. A harness server elsewhere has the page of browsers, but invites nobody.
+    pub fn has_bundled_server(&self) -> bool {
+        let comes_to_it = |peer: &PeerPlan| match self.group(&peer.group).map(|group| group.engine) {
+            Some(Engine::Human) => true,
+            Some(engine) => engine.is_browser() && !self.signaling.protocol.is_own(),
+            None => false,
+        };
+        let mut peers = self.calls.iter().flat_map(|call| [&call.offerer, &call.answerer]);
+        self.signaling.foreign_url().is_none() || peers.any(comes_to_it)
+    }
+
     /// Which candidates the peers of a call may use.
     pub fn policy_of(&self, call: &CallPlan) -> IceTransportPolicy {
         call.policy.unwrap_or(self.ice.policy)
@@ -133,11 +145,18 @@ pub struct SignalingPlan {
     /// What it speaks.
     #[serde(default, skip_serializing_if = "Protocol::is_own")]
     pub protocol: Protocol,
-    /// Where the bundled server listens, as `address:port`; port 0 takes a free one.
+    /// Where the bundled server listens, as `address:port`, if it is the one under test or has pages; port 0 takes a free one.
     pub listen: String,
     /// PEM file of the CA that the server's certificate comes from, for a server of the user's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
+}
+
+impl SignalingPlan {
+    /// Where the server under test is, if it is not the bundled one.
+    pub fn foreign_url(&self) -> Option<&str> {
+        self.url.as_deref().or_else(|| self.protocol.own_url())
+    }
 }
 
 /// How candidates are gathered.

@@ -70,11 +70,11 @@ impl Needs {
             (at_least.of_kind(is(Engine::Native)), at_least.of_kind(is(Engine::Signaling)));
         let streams = plan.ice.servers.iter().flat_map(|server| &server.urls);
         let streams = streams.filter(|url| url.starts_with("turns:") || url.contains("transport=tcp")).count() as u64;
-        let bundled = plan.signaling.url.is_none() && plan.signaling.protocol.own_url().is_none();
+        let bundled = plan.signaling.foreign_url().is_none();
         let tabs = at_least.of_kind(Engine::is_browser);
         let browsers = at_least.browsers();
         let ends = signaling_ends(bundled);
-        let with_browsers = browsers * BROWSER_DESCRIPTORS + if bundled { tabs } else { 0 };
+        let with_browsers = browsers * BROWSER_DESCRIPTORS + tabs * tab_ends(plan, ends);
         // Sockets of modelled networks are none of the system's, and in a namespace of its own a peer has one address, and
         // all ports for itself.
         let (sockets, shares_ports) = match plan.network.as_ref().map(|network| network.driver) {
@@ -104,6 +104,17 @@ impl Needs {
 /// The ends of a peer's signaling connection that are in this process.
 fn signaling_ends(bundled: bool) -> u64 {
     if bundled { 2 } else { 1 }
+}
+
+/// The same for a page: one if it comes from the bundled server, and if that is not the server under test, both ends of the
+/// connection of what stands in for it there, and those of the peer's, which are `ends`.
+fn tab_ends(plan: &Plan, ends: u64) -> u64 {
+    let has_stand_in = plan.signaling.foreign_url().is_some() || !plan.signaling.protocol.is_own();
+    match (plan.has_bundled_server(), has_stand_in) {
+        (false, _) => 0,
+        (true, false) => 1,
+        (true, true) => 3 + ends,
+    }
 }
 
 /// How many native peers fit into what is there; absent where nothing limits them.

@@ -19,8 +19,12 @@ pub(crate) const SERVER: &str = "server";
 /// The sets of calls.
 pub(crate) const SETS: [&str; 2] = ["publish", "subscribe"];
 
-/// How long the last publisher is up before somebody subscribes, and how long the last one stays on after they left.
-const AROUND_US: u64 = 2_000_000;
+/// How long the last publisher is up before somebody subscribes, and how long the last one stays on after they left: pages of
+/// browsers take their time to load.
+fn around_us(scenario: &Scenario) -> u64 {
+    let has_browsers = scenario.peers.iter().any(|group| group.engine().is_browser());
+    if has_browsers { 10_000_000 } else { 2_000_000 }
+}
 
 /// Somebody whose media a server passes on.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
@@ -108,7 +112,7 @@ fn all_together(scenario: &Scenario) -> Vec<Session> {
     let publishers = rooms.iter().flat_map(|room| room.publishers().map(|member| (room.number, member)));
     let publishing: Vec<(u32, &Member, u64)> =
         publishers.zip(&mut starts).map(|((room, member), start_us)| (room, member, start_us)).collect();
-    let subscribers_come = publishing.iter().map(|(.., start_us)| *start_us).max().unwrap_or(0) + AROUND_US;
+    let subscribers_come = publishing.iter().map(|(.., start_us)| *start_us).max().unwrap_or(0) + around_us(scenario);
 
     let starts = arrivals::counted(load, seed, "");
     let subscriptions =
@@ -122,7 +126,7 @@ fn all_together(scenario: &Scenario) -> Vec<Session> {
     });
     let mut sessions: Vec<Session> = subscribing.collect();
     let ends = sessions.iter().map(|session| session.start_us.saturating_add(session.hold_us));
-    let over = ends.max().unwrap_or(0).max(subscribers_come) + AROUND_US;
+    let over = ends.max().unwrap_or(0).max(subscribers_come) + around_us(scenario);
     sessions.extend(publishing.into_iter().map(|(room, member, start_us)| Session {
         room,
         member: member.clone(),
@@ -148,12 +152,12 @@ fn over_time(scenario: &Scenario, stays: &[Stay]) -> Vec<Session> {
         start_us: stay.join_us,
         hold_us: stay.leave_us - stay.join_us,
     });
-    let meetings = pairs(stays);
+    let (meetings, around_us) = (pairs(stays), around_us(scenario));
     let ways = meetings.iter().flat_map(|&(earlier, later)| [(earlier, later), (later, earlier)]);
     let subscribing = ways.filter_map(|(viewer, feed)| {
         let (viewer, feed) = (&stays[viewer], &stays[feed]);
-        let start_us = viewer.join_us.max(feed.join_us + AROUND_US);
-        let hold_us = viewer.leave_us.min(feed.leave_us.saturating_sub(AROUND_US)).saturating_sub(start_us);
+        let start_us = viewer.join_us.max(feed.join_us + around_us);
+        let hold_us = viewer.leave_us.min(feed.leave_us.saturating_sub(around_us)).saturating_sub(start_us);
         let wanted = groups[viewer.group].1.receives() && publishes(feed) && hold_us >= SHORTEST_US;
         let (room, feed) = (viewer.room, Some(member(feed)));
         wanted.then(|| Session { room, member: member(viewer), feed, start_us, hold_us })

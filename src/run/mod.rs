@@ -180,7 +180,7 @@ async fn perform(
     if let Err(preflight::Lack { reason, remedy }) = preflight::check(&plan) {
         return nothing_started(StartError::Missing { reason, remedy }, &plan, recorder);
     }
-    let (server, endpoint) = signaling(&plan, directory).await?;
+    let Signaling { server, endpoint, pages } = signaling(&plan, directory).await?;
     announce(directory.path(), &endpoint);
     let people = People::default();
     // Before anything else is started: people take their time.
@@ -193,7 +193,10 @@ async fn perform(
     let mut health = Health::start();
 
     let ice = Arc::new(IceServers::of_plan(&plan.ice)?);
-    let machine = PeerNetwork { host: PeerHost::Machine, ice, signaling: Arc::new(endpoint) };
+    let signaling = Arc::new(endpoint);
+    let stand_in = pages.map(Arc::new);
+    let pages = stand_in.as_ref().unwrap_or(&signaling).clone();
+    let machine = PeerNetwork { host: PeerHost::Machine, ice, signaling, pages, stand_in };
     let network = match &plan.network {
         None => None,
         Some(network) => match Network::start(&plan, network, directory, server.as_ref(), &machine).await {
@@ -285,16 +288,45 @@ async fn end_network(
     }
 }
 
-/// The server to use, started if it is the bundled one.
-async fn signaling(plan: &Plan, directory: &RunDirectory) -> Result<(Option<Server>, Endpoint), String> {
+/// The servers of a run's signaling.
+struct Signaling {
+    /// The bundled one, if the run has it.
+    server: Option<Server>,
+    /// The one under test.
+    endpoint: Endpoint,
+    /// The bundled one for pages that do not speak to the one under test.
+    pages: Option<Endpoint>,
+}
+
+/// The servers to use; the bundled one is started if it is the one under test, or has the pages.
+async fn signaling(plan: &Plan, directory: &RunDirectory) -> Result<Signaling, String> {
     let signaling = &plan.signaling;
-    if let Some(url) = signaling.url.as_deref().or_else(|| signaling.protocol.own_url()) {
-        let ca = signaling.ca.as_deref().map(Path::new);
-        let endpoint = Endpoint::remote(url, ca, signaling.protocol.clone().with_secrets()?);
-        let endpoint = endpoint.map_err(|error| error.to_string())?;
-        return Ok((None, endpoint));
+    let protocol = || signaling.protocol.clone().with_secrets();
+    let foreign = match signaling.foreign_url() {
+        Some(url) => {
+            let ca = signaling.ca.as_deref().map(Path::new);
+            Some(Endpoint::remote(url, ca, protocol()?).map_err(|error| error.to_string())?)
+        }
+        None => None,
+    };
+    if !plan.has_bundled_server()
+        && let Some(endpoint) = foreign
+    {
+        return Ok(Signaling { server: None, endpoint, pages: None });
     }
-    let listen: SocketAddr = signaling.listen.parse().map_err(|error| format!("[signaling] listen: {error}"))?;
+    let server = start_server(plan, directory).await?;
+    let own = server.endpoint();
+    let (endpoint, pages) = match foreign {
+        Some(endpoint) => (endpoint, Some(own)),
+        None if signaling.protocol.is_own() => (own, None),
+        None => (own.clone().speaking(protocol()?), Some(own)),
+    };
+    Ok(Signaling { server: Some(server), endpoint, pages })
+}
+
+async fn start_server(plan: &Plan, directory: &RunDirectory) -> Result<Server, String> {
+    let listen = &plan.signaling.listen;
+    let listen: SocketAddr = listen.parse().map_err(|error| format!("[signaling] listen: {error}"))?;
     let inside = plan.network.as_ref().and_then(network::signaling_address);
     let also: Vec<_> = std::iter::once(listen.ip()).chain(inside).collect();
     let identity = Identity::generate(&also).map_err(|error| error.to_string())?;
@@ -306,9 +338,7 @@ async fn signaling(plan: &Plan, directory: &RunDirectory) -> Result<(Option<Serv
         pages.extend(crate::peer::browser::person_pages());
     }
     let config = ServerConfig { listen, identity, pages, limits: Limits::default() };
-    let server = Server::start(config).await.map_err(|error| error.to_string())?;
-    let endpoint = server.endpoint().speaking(signaling.protocol.clone().with_secrets()?);
-    Ok((Some(server), endpoint))
+    Server::start(config).await.map_err(|error| error.to_string())
 }
 
 /// The indices of the calls that can be made; for the others, says what is missing.

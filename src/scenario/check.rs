@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::error::suggest;
-use super::format::{Data, GateRule, Media, Peers, Scenario, Signaling, TopologyKind, Video};
+use super::format::{Data, GateRule, Media, Peers, Scenario, TopologyKind, Video};
 use super::report::Report;
 use super::units::{Size, Time};
 use super::{dialect, load, matrix, network, people, topology};
@@ -16,7 +16,7 @@ use crate::turn::client::IceUrl;
 /// Checks a scenario of the right shape, and fills in the names, counts and calls that follow from the rest.
 pub(super) fn check(scenario: &mut Scenario, base: &Path, report: &mut Report<'_>) {
     identifier(report, "name", &scenario.name, 40);
-    signaling(&scenario.signaling, base, report);
+    signaling(scenario, base, report);
     dialect::check(scenario, report);
     ice(scenario, base, report);
     media(&scenario.media, "media", base, report);
@@ -44,14 +44,15 @@ pub(super) fn identifier(report: &mut Report<'_>, path: &str, name: &str, most: 
     }
 }
 
-fn signaling(signaling: &Signaling, base: &Path, report: &mut Report<'_>) {
+fn signaling(scenario: &Scenario, base: &Path, report: &mut Report<'_>) {
+    let signaling = &scenario.signaling;
     match &signaling.url {
         Some(url) => {
             if !url.strip_prefix("wss://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) {
                 let help = "write wss://host:port/ws; the harness connects over TLS only, as browsers do";
                 report.wrong("signaling.url", format!("{url:?} is not the URL of a secure WebSocket"), help);
             }
-            if report.is_written("signaling.listen") {
+            if report.is_written("signaling.listen") && !dialect::serves_pages(scenario) {
                 let help = "remove `url` to start the bundled server, or `listen` to use the server at `url`";
                 report.wrong("signaling.listen", "`listen` is for the bundled server, which `url` replaces", help);
             }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::check::check_credential;
-use super::format::{Audio, Bulk, Scenario, SignalingProtocol, TopologyKind, Video};
+use super::format::{Audio, Bulk, Peers, Scenario, SignalingProtocol, TopologyKind, Video};
 use super::report::Report;
 use crate::plan::{self, Engine};
 use crate::signaling::Protocol;
@@ -62,11 +62,7 @@ pub(super) fn check(scenario: &Scenario, report: &mut Report<'_>) {
     if let Some(id) = signaling.peerjs.as_ref().and_then(|peerjs| peerjs.id.as_deref()) {
         words(report, "signaling.peerjs.id", &Value::from(id));
     }
-    for (index, group) in scenario.peers.iter().enumerate().filter(|(_, group)| group.engine().is_browser()) {
-        let message = format!("the page of {} peers speaks the harness's own protocol only", group.engine().name());
-        let help = "use engine = \"native\", or leave `protocol` of [signaling] out";
-        report.wrong(&format!("peers.{index}.engine"), message, help);
-    }
+    pages(scenario, packed, report);
     if scenario.network.is_some() && scenario.peers.iter().any(|group| group.engine() == Engine::External) {
         let help = "leave `protocol` out, or [network]";
         report.wrong(
@@ -81,6 +77,34 @@ pub(super) fn check(scenario: &Scenario, report: &mut Report<'_>) {
 pub(crate) fn check_secrets(protocol: &Protocol, table: &str, report: &mut Report<'_>) {
     for (place, secret) in protocol.secrets() {
         check_credential(report, &format!("{table}.{}.{place}", protocol.name()), &secret);
+    }
+}
+
+/// Whether pages of browsers or people come from the bundled server although another one is under test: they speak the harness's
+/// own protocol only, and people are invited by nobody else.
+pub(super) fn serves_pages(scenario: &Scenario) -> bool {
+    let is_own = scenario.signaling.protocol == SignalingProtocol::Harness;
+    let of_matrix = scenario.matrix.iter().flat_map(|matrix| matrix.engines.iter().flatten().copied());
+    let mut engines = scenario.peers.iter().map(Peers::engine).chain(of_matrix);
+    engines.any(|engine| engine == Engine::Human || engine.is_browser() && !is_own)
+}
+
+/// What the page of browsers and people cannot do with a server whose protocol this process speaks for it.
+fn pages(scenario: &Scenario, packed: bool, report: &mut Report<'_>) {
+    let has_page = |engine: Engine| engine == Engine::Human || engine.is_browser();
+    let plugin = scenario.signaling.janus.as_ref().map(|janus| janus.plugin);
+    for (index, group) in scenario.peers.iter().enumerate().filter(|(_, group)| has_page(group.engine())) {
+        let (path, name) = (format!("peers.{index}.engine"), group.engine().name());
+        if packed && scenario.media.data.enabled {
+            let message = format!("the page of {name} peers writes messages of a data channel as they are");
+            let help = "leave `serialization` of [signaling.peerjs] out, or use engine = \"native\"";
+            report.wrong(&path, message, help);
+        }
+        if plugin == Some(Plugin::TextRoom) {
+            let message =
+                format!("the page of {name} peers does not speak the protocol of a textroom on its data channel");
+            report.wrong(&path, message, "use engine = \"native\", or janus = { plugin = \"echotest\" }");
+        }
     }
 }
 
@@ -238,7 +262,8 @@ mod tests {
     use crate::signaling::Protocol;
 
     fn plan(text: &str) -> Result<Plan, String> {
-        let text = format!("name = \"d\"\n[signaling]\n{text}\n[[peers]]\ncount = 2\n");
+        let peers = if text.contains("count = 2") { "" } else { "[[peers]]\ncount = 2\n" };
+        let text = format!("name = \"d\"\n[signaling]\n{text}\n{peers}");
         load("d.toml", &text, &Overrides::default()).map(|loaded| loaded.plan).map_err(|errors| errors.to_string())
     }
 
@@ -282,6 +307,29 @@ mod tests {
         let room = "[[peers]]\nname = \"janus\"\nengine = \"external\"\n";
         refused(&format!("{table}{only_data}data = {{ bulk = \"reliable\" }}\n{room}"), "and nothing else");
         plan(&format!("{table}{only_data}{room}")).unwrap();
+    }
+
+    #[test]
+    fn pages_take_part_in_what_this_process_can_say_for_them() {
+        let with = |engine: &str, text: &str| {
+            format!("{text}\n[[peers]]\nname = \"page\"\nengine = \"{engine}\"\ncount = 2\n")
+        };
+        for engine in ["chromium", "firefox", "human"] {
+            for text in ["protocol = \"socketio\"", "protocol = \"peerjs\""] {
+                plan(&with(engine, text)).unwrap();
+            }
+            let elsewhere = "protocol = \"peerjs\"\nurl = \"wss://h\"\nlisten = \"0.0.0.0:0\"";
+            assert!(plan(&with(engine, elsewhere)).unwrap().has_bundled_server(), "{engine}");
+            let packed = "protocol = \"peerjs\"\npeerjs = { serialization = \"json\" }";
+            refused(&with(engine, packed), "writes messages of a data channel as they are");
+            plan(&with(engine, &format!("{packed}\n[media.data]\nenabled = false"))).unwrap();
+            let textroom = "protocol = \"janus\"\nurl = \"wss://h\"\njanus = { plugin = \"textroom\" }";
+            refused(&with(engine, textroom), "does not speak the protocol of a textroom");
+        }
+        let own = "url = \"wss://h/ws\"";
+        assert!(!plan(&with("chromium", own)).unwrap().has_bundled_server());
+        assert!(plan(&with("human", own)).unwrap().has_bundled_server());
+        refused("url = \"wss://h\"\nlisten = \"0.0.0.0:0\"", "`listen` is for the bundled server");
     }
 
     #[test]

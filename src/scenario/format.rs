@@ -84,7 +84,7 @@ pub struct Signaling {
     /// such as `wss://host:port`. Without it the bundled server is started for the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// What the server speaks. Peers that are simulated speak it; the bundled server speaks all of them.
+    /// What the server speaks. Simulated peers speak it, and for pages of browsers and people the harness does.
     #[serde(default, skip_serializing_if = "is_default")]
     pub protocol: SignalingProtocol,
     /// With `protocol = "socketio"`: the events of the application. Without it, those of the bundled server.
@@ -105,7 +105,8 @@ pub struct Signaling {
     /// With `protocol = "livekit"`: what access tokens are made with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub livekit: Option<LiveKit>,
-    /// Where the bundled server listens, as `address:port`; port 0 takes a free one. Default: `127.0.0.1:0`.
+    /// Where the bundled server listens, as `address:port`; port 0 takes a free one. With `url` it has the pages of people, and of
+    /// browsers if `protocol` is not the harness's own. Default: `127.0.0.1:0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
     /// PEM file of the CA that issued the certificate of the server at `url`, relative to the scenario. Without it the

@@ -1,7 +1,7 @@
 //! People as peers: what a scenario with them must say.
 
 use super::check::bounds;
-use super::format::{Peers, Scenario, SignalingProtocol};
+use super::format::{Peers, Scenario};
 use super::report::Report;
 use super::units::Time;
 use crate::plan::Engine;
@@ -41,14 +41,6 @@ pub(super) fn check(scenario: &Scenario, report: &mut Report<'_>) {
 /// A person comes with the page of the bundled server, over the networks that there are.
 fn surroundings(scenario: &Scenario, group: &Peers, path: &str, report: &mut Report<'_>) {
     let engine = format!("{path}.engine");
-    if scenario.signaling.url.is_some() {
-        let help = "remove `url` of [signaling], and give `listen` in its place";
-        report.wrong(&engine, "people come to the bundled server, which `url` of [signaling] replaces", help);
-    }
-    if scenario.signaling.protocol != SignalingProtocol::Harness {
-        let help = "leave `protocol` of [signaling] out, or use engine = \"native\"";
-        report.wrong(&engine, "the page for people speaks the harness's own protocol only", help);
-    }
     if scenario.network.is_some() || scenario.matrix.is_some() {
         let help = "remove [network], or use engine = \"chromium\" or \"firefox\"";
         let message = format!("nobody can put the people of `{}` behind a modelled network", group.name());

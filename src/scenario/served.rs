@@ -32,9 +32,8 @@ pub(super) fn complete(scenario: &mut Scenario, report: &mut Report<'_>) {
     }
     for (index, group) in scenario.peers.iter().enumerate() {
         let path = format!("peers.{index}");
-        if group.engine() != Engine::Native {
-            let message = format!("peers of the engine `{}` do not speak to such a server", group.engine().name());
-            report.wrong(&format!("{path}.engine"), message, "use engine = \"native\"");
+        if let Some((message, help)) = cannot_come(group.engine(), mixes) {
+            report.wrong(&format!("{path}.engine"), message, help);
         }
         if group.name() == SERVER {
             let message = format!("`{SERVER}` stands for the server itself");
@@ -61,6 +60,27 @@ pub(super) fn complete(scenario: &mut Scenario, report: &mut Report<'_>) {
         ..Peers::default()
     };
     scenario.peers.push(server);
+}
+
+/// Why peers of an engine cannot come into such rooms, and what to do about it.
+fn cannot_come(engine: Engine, mixes: bool) -> Option<(String, &'static str)> {
+    let name = engine.name();
+    match engine {
+        Engine::Native => None,
+        Engine::Chromium | Engine::Firefox if !mixes => None,
+        Engine::Chromium | Engine::Firefox | Engine::Human if mixes => {
+            let message = format!("the page of {name} peers cannot tell which speakers are in what a server mixes");
+            Some((message, "use engine = \"native\""))
+        }
+        Engine::Human => {
+            let message = "a person takes part in one call, and in such rooms everybody has one for each who sends";
+            Some((message.to_owned(), "use engine = \"native\", \"chromium\" or \"firefox\""))
+        }
+        _ => {
+            let message = format!("peers of the engine `{name}` do not speak to such a server");
+            Some((message, "use engine = \"native\", \"chromium\" or \"firefox\""))
+        }
+    }
 }
 
 /// How many calls there are with the server, if people fit into the rooms.
@@ -124,6 +144,26 @@ mod tests {
              [topology]\nkind = \"sfu\"\n{text}"
         );
         load("s.toml", &text, &Overrides::default()).expect_err("an error").to_string()
+    }
+
+    #[test]
+    fn browsers_come_where_media_is_passed_on_and_not_where_it_is_mixed() {
+        let rooms = |plugin: &str, kind: &str, engine: &str| {
+            let text = format!(
+                "name = \"s\"\n[signaling]\nprotocol = \"janus\"\nurl = \"wss://127.0.0.1:8989\"\njanus = {{ plugin = \"{plugin}\" }}\n\
+                 [media]\nvideo = \"none\"\n[topology]\nkind = \"{kind}\"\n[[peers]]\ncount = 3\nengine = \"{engine}\"\n"
+            );
+            load("s.toml", &text, &Overrides::default()).map(|_| ()).map_err(|errors| errors.to_string())
+        };
+        for engine in ["chromium", "firefox"] {
+            rooms("videoroom", "sfu", engine).unwrap();
+            let mixed = rooms("audiobridge", "mcu", engine).unwrap_err();
+            assert!(mixed.contains("cannot tell which speakers are in what a server mixes"), "{mixed}");
+        }
+        let person = rooms("videoroom", "sfu", "human").unwrap_err();
+        assert!(person.contains("a person takes part in one call"), "{person}");
+        let external = rooms("videoroom", "sfu", "external").unwrap_err();
+        assert!(external.contains("peers of the engine `external` do not speak to such a server"), "{external}");
     }
 
     #[test]

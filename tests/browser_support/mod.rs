@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use harness::peer::browser::{BrowserPool, pages};
-use harness::peer::network::{PeerHost, PeerNetwork};
+use harness::peer::network::PeerNetwork;
 use harness::peer::{Peer, PeerContext, Sent};
 use harness::plan::{
     BrowserPlan, BrowserSource, BulkPlan, CallPlan, DataPlan, Deadlines, Engine, GroupPlan, HealthLimits, IcePlan,
@@ -128,7 +128,7 @@ pub struct Call {
 
 /// This machine, with its signaling server.
 pub fn machine(endpoint: &Endpoint) -> PeerNetwork {
-    PeerNetwork { host: PeerHost::Machine, ice: Arc::default(), signaling: Arc::new(endpoint.clone()) }
+    PeerNetwork::of_machine(Arc::default(), Arc::new(endpoint.clone()))
 }
 
 /// Makes both ends; panics with the remedy if a browser cannot be had.

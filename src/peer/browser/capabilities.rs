@@ -90,7 +90,7 @@ fn chromium(network: &PeerNetwork) -> Map<String, Value> {
     if network.host.name().is_none() && has_only_loopback() {
         args.push("--allow-loopback-in-peer-connection".into());
     }
-    let pins = network.signaling.spki_sha256.into_iter().chain(network.ice.pins.iter().map(|pin| pin.spki_sha256));
+    let pins = network.pages.spki_sha256.into_iter().chain(network.ice.pins.iter().map(|pin| pin.spki_sha256));
     let pins: Vec<_> = pins.map(|pin| BASE64_STANDARD.encode(pin)).collect();
     if !pins.is_empty() {
         args.push(format!("--ignore-certificate-errors-spki-list={}", pins.join(",")));
@@ -122,8 +122,8 @@ fn firefox(network: &PeerNetwork) -> Result<Map<String, Value>, String> {
     });
     let mut options = Map::from_iter([("args".to_owned(), json!(["-headless"])), ("prefs".to_owned(), preferences)]);
     let mut overrides = String::new();
-    if let Some(pin) = network.signaling.leaf_sha256 {
-        let (host, port) = host_and_port(&network.signaling.page_url)?;
+    if let Some(pin) = network.pages.leaf_sha256 {
+        let (host, port) = host_and_port(&network.pages.page_url)?;
         overrides += &cert_override(&host, port, &pin);
     }
     for Pin { host, port, leaf_sha256, .. } in &network.ice.pins {

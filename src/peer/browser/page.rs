@@ -107,7 +107,7 @@ const HOLD_FOR_FIREFOX_MS: u32 = 50;
 /// Whether this peer receives media of this kind in its call.
 pub(super) fn receives(context: &PeerContext, kind: MediaKind) -> bool {
     let PeerContext { plan, group, call, role, .. } = context;
-    let offered = other_group(context).is_none_or(|other| other.direction.sends());
+    let offered = context.source().is_none_or(|source| source.direction.sends());
     let planned = match kind {
         MediaKind::Audio => plan.media_of(call).audio,
         MediaKind::Video => plan.media_of(call).video.is_some(),
@@ -157,8 +157,7 @@ pub(super) fn config(context: &PeerContext) -> Result<Value, String> {
         dictionary
     });
     Ok(json!({
-        "url": network.signaling.url,
-        "room": call.room,
+        "url": network.pages.url,
         "role": role,
         "ice_servers": servers.collect::<Vec<_>>(),
         "ice_policy": match context.ice_policy() {

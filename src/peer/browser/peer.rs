@@ -13,9 +13,11 @@ use super::page::{self, Data, Polled, Reading, Step, Traced};
 use super::report;
 use super::search::{self, Heard};
 use super::session::SessionError;
+use super::stand_in::StandIn;
 use super::stats::Stats;
-use crate::peer::{Peer, PeerContext, Sent, Snapshot};
+use crate::peer::{Peer, PeerContext, Sent, Snapshot, with_unexpected};
 use crate::record::{Failure, Mark, Metric, PathSearch, Phase};
+use crate::signaling::client::Sender;
 
 /// How often the page is asked whether it is done. Its instants are its own, so that this adds nothing to them.
 const POLL: Duration = Duration::from_millis(30);
@@ -40,12 +42,17 @@ pub(super) struct BrowserPeer {
     pub(super) context: PeerContext,
     /// Absent once the peer has left.
     link: Option<Link>,
+    /// The connection to the server under test, if the page does not join it itself, and what takes part for it.
+    server: Option<Sender>,
+    stand_in: Option<StandIn>,
     clock: Clock,
     phase: Phase,
     waiting: String,
     reached: Vec<Step>,
     signaling_rtt: Option<f64>,
     pub(super) instants: Instants,
+    /// What it sent itself, once it has stopped.
+    sent: Option<Sent>,
     /// The latest statistics, and the first after media began.
     pub(super) latest: Stats,
     first: Option<Stats>,
@@ -74,12 +81,15 @@ impl BrowserPeer {
         let mut peer = Self {
             context,
             link: Some(link),
+            server: None,
+            stand_in: None,
             clock,
             phase: Phase::Start,
             waiting: "the media source".into(),
             reached: Vec::new(),
             signaling_rtt: None,
             instants: Instants::default(),
+            sent: None,
             latest: Stats::default(),
             first: None,
             data: Data::default(),
@@ -144,6 +154,10 @@ impl BrowserPeer {
         self.trace(polled.traced);
         let recorder = &self.context.recorder;
         for (mark, at) in polled.marks {
+            // Of the bundled server, and not of the one under test.
+            if self.stand_in.is_some() && matches!(mark, Mark::JoinStarted | Mark::SignalingConnected | Mark::Joined) {
+                continue;
+            }
             recorder.mark_at(self.clock.instant(at), mark);
             match mark {
                 Mark::Connected => self.instants.connected = Some(at),
@@ -161,16 +175,44 @@ impl BrowserPeer {
         for latency in polled.latencies {
             recorder.sample(Metric::DataChannelLatencyMs, latency);
         }
-        if let (Some(rtt), None) = (polled.signaling_rtt, self.signaling_rtt) {
+        if let (Some(rtt), None, None) = (polled.signaling_rtt, self.signaling_rtt, &self.stand_in) {
             recorder.sample(Metric::SignalingRttMs, rtt);
             self.signaling_rtt = Some(rtt);
         }
         (self.phase, self.waiting, self.reached, self.data) =
             (polled.phase, brief(&polled.waiting), polled.reached, polled.data);
+        // Before what the page says: that may follow from it.
+        self.check_signaling()?;
         match polled.error {
             Some(problem) => Err(self.context.failure(problem.phase, brief(&problem.reason))),
             None => Ok(()),
         }
+    }
+
+    /// Whether the call can do without what went wrong on its way through this process.
+    fn check_signaling(&self) -> Result<(), Failure> {
+        let troubles = self.stand_in.as_ref().map(StandIn::troubles).unwrap_or_default();
+        let (connected, complete) = (self.instants.connected.is_some(), self.reached.contains(&Step::FirstMedia));
+        match troubles.into_iter().find(|trouble| !connected || trouble.is_refusal && !complete) {
+            Some(trouble) => Err(self.fail(trouble.reason)),
+            None => Ok(()),
+        }
+    }
+
+    /// Joins the server under test in the page's place, if the page cannot; returns the room that is the page's.
+    async fn meet(&mut self) -> Result<String, Failure> {
+        let Some(bundled) = self.context.network.stand_in.clone() else { return Ok(self.context.call.room.clone()) };
+        self.waiting = "the signaling server to accept the connection".into();
+        let (server, waiting) = (&mut self.server, &mut self.waiting);
+        let connected = |sender: &Sender| {
+            *server = Some(sender.clone());
+            *waiting = "the signaling server to let the peer into its room".into();
+        };
+        let joined = self.context.join(connected).await?;
+        self.waiting = "the bundled server to accept the connection".into();
+        let stand_in = StandIn::start(&bundled, self.context.role, joined).await;
+        let stand_in = stand_in.map_err(|error| self.fail(format!("the bundled server: {error}")))?;
+        Ok(self.stand_in.insert(stand_in).room.clone())
     }
 
     /// Polls until a step is done.
@@ -184,7 +226,8 @@ impl BrowserPeer {
             }
             if begun.elapsed() >= deadline {
                 let seconds = deadline.as_secs_f64();
-                return Err(self.fail(format!("after {seconds} s still waiting for {}", self.waiting)));
+                let (phase, waiting) = self.waiting_for();
+                return Err(self.context.failure(phase, format!("after {seconds} s still waiting for {waiting}")));
             }
             sleep(POLL).await;
         }
@@ -240,8 +283,13 @@ impl BrowserPeer {
 impl Peer for BrowserPeer {
     async fn join(&mut self) -> Result<(), Failure> {
         self.phase = Phase::Signaling;
-        self.call::<Value>("join", Vec::new()).await?;
-        self.wait_for(Step::Joined, self.context.plan.deadlines.join_us).await
+        let room = self.meet().await?;
+        self.call::<Value>("join", vec![json!(room)]).await?;
+        self.wait_for(Step::Joined, self.context.plan.deadlines.join_us).await?;
+        if let Some(stand_in) = &mut self.stand_in {
+            stand_in.begin();
+        }
+        Ok(())
     }
 
     async fn connect(&mut self) -> Result<(), Failure> {
@@ -291,13 +339,17 @@ impl Peer for BrowserPeer {
             signaling_messages: None,
         };
         self.latest = stats;
+        self.sent = Some(sent.clone());
         Ok(sent)
     }
 
     async fn report(&mut self, sent_by_other: Option<&Sent>) -> Result<(), Failure> {
-        self.settle(sent_by_other).await?;
+        // A server that sends back what it gets says nothing of its own.
+        let own = self.sent.take().filter(|_| self.context.gets_its_own());
+        let sent = sent_by_other.or(own.as_ref());
+        self.settle(sent).await?;
         self.poll().await?;
-        report::report(self, sent_by_other);
+        report::report(self, sent);
         Ok(())
     }
 
@@ -308,7 +360,8 @@ impl Peer for BrowserPeer {
 
     async fn leave(&mut self) {
         self.record_search().await;
-        let Some(link) = self.link.take() else { return };
+        let farewell = farewell(self.server.take(), self.stand_in.take());
+        let Some(link) = self.link.take() else { return farewell.await };
         self.phase = Phase::Teardown;
         let left = match timeout(LEAVE_DEADLINE, link.call("leave", Vec::new())).await {
             Ok(Ok(traced)) => {
@@ -321,14 +374,29 @@ impl Peer for BrowserPeer {
                 false
             }
         };
-        link.close().await;
+        tokio::join!(link.close(), farewell);
         if left {
             self.context.recorder.mark(Mark::Left);
         }
     }
 
     fn waiting_for(&self) -> (Phase, String) {
-        (self.phase, self.waiting.clone())
+        with_unexpected((self.phase, self.waiting.clone()), self.server.as_ref())
+    }
+}
+
+/// Leaves the server under test and the page's room, in which this process took part; bounded in time.
+async fn farewell(server: Option<Sender>, stand_in: Option<StandIn>) {
+    let leave = async {
+        if let Some(server) = server {
+            server.close().await;
+        }
+        if let Some(stand_in) = stand_in {
+            stand_in.leave().await;
+        }
+    };
+    if timeout(LEAVE_DEADLINE, leave).await.is_err() {
+        tracing::warn!("the good-bye to the signaling servers took longer than {LEAVE_DEADLINE:?}");
     }
 }
 

@@ -96,7 +96,7 @@ impl BrowserPool {
         let kind = &wanted.kind;
         let deadline = Duration::from_micros(plan.deadlines.start_us);
         let first = self.start(kind, deadline).await?;
-        let checked = first.check(&codecs(plan, &wanted.calls), &kind.network.signaling).await;
+        let checked = first.check(&codecs(plan, &wanted.calls), &kind.network.pages).await;
         let info = first.info.clone();
         let mut browsers = vec![first];
         if checked.is_ok() {
@@ -124,7 +124,7 @@ impl BrowserPool {
         let made = async {
             let kind = self.kind(&context.group, &context.network).await;
             let unavailable = |error: Unavailable| failure(format!("{error}; {}", error.remedy()));
-            let page = page_url(&context.network.signaling);
+            let page = page_url(&context.network.pages);
             // A browser that has died is noticed by using it; then another takes its place.
             for attempt in 0.. {
                 let (browser, permit) = self.acquire(&kind, deadline).await.map_err(unavailable)?;

@@ -94,7 +94,7 @@ impl Network {
         let inner = match model.signaling.map(|number| &hosts[number]).zip(server) {
             Some((host, server)) => Arc::new(serve_inside(server, host)?),
             // Only peers of this process take part then.
-            None => Arc::clone(&machine.signaling),
+            None => Arc::clone(&machine.pages),
         };
         let (turn, servers) = match &network.turn {
             None => (None, Servers::default()),
@@ -114,14 +114,18 @@ impl Network {
             let engine = engines.get(peer.as_str());
             let ice = if engine == Some(&Engine::Firefox) { &by_name } else { &by_address };
             // For this process there is no other way to the signaling server than out of the networks.
-            let signaling = if engine == Some(&Engine::Native) { &machine.signaling } else { &inner };
+            let by_itself = engine != Some(&Engine::Native) && machine.stand_in.is_none();
+            let signaling = if by_itself { &inner } else { &machine.signaling };
             let host = hosts[number].clone();
-            (peer, PeerNetwork { host, ice: Arc::clone(ice), signaling: Arc::clone(signaling) })
+            let (ice, signaling, pages) = (Arc::clone(ice), Arc::clone(signaling), Arc::clone(&inner));
+            (peer, PeerNetwork { host, ice, signaling, pages, stand_in: machine.stand_in.clone() })
         };
         let for_program = |number: &usize| PeerNetwork {
             host: hosts[*number].clone(),
             ice: Arc::clone(&by_address),
             signaling: Arc::clone(&inner),
+            pages: Arc::clone(&inner),
+            stand_in: None,
         };
         Ok(Self {
             lab,

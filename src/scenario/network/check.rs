@@ -8,7 +8,7 @@ use crate::net::spec::Ipv4Prefix;
 use crate::plan::{Engine, NetworkDriver, TurnServer};
 use crate::scenario::check::identifier;
 use crate::scenario::error::suggest;
-use crate::scenario::format::{Peers, Scenario};
+use crate::scenario::format::{Peers, Scenario, SignalingProtocol};
 use crate::scenario::report::Report;
 
 /// Names of sites make up those of cells, which must be short enough for a room.
@@ -49,7 +49,9 @@ fn outside(scenario: &Scenario, report: &mut Report<'_>) {
         None => scenario.peers.iter().map(Peers::engine).all(native),
     };
     let programs = scenario.network.as_ref().is_some_and(|network| !network.program.is_empty());
-    if scenario.signaling.url.is_some() && (programs || !all_native) {
+    // Pages of browsers come from the bundled server if they do not speak the protocol, and this process speaks it for them.
+    let speaks_for_all = matches!(scenario.signaling.protocol, SignalingProtocol::SocketIo | SignalingProtocol::PeerJs);
+    if scenario.signaling.url.is_some() && (programs || !all_native && !speaks_for_all) {
         let help = "remove it: the bundled server is reached from within the networks";
         report.wrong("signaling.url", "programs behind networks cannot reach a server outside of them", help);
     }

@@ -13,6 +13,7 @@ const WATCH_MS = 20;
 class Peer {
   log = new Log();
   #config;
+  #room;
   #pc;
   #stream;
   #signaling;
@@ -45,7 +46,8 @@ class Peer {
     this.log.reach('prepared');
   }
 
-  join() {
+  join(room) {
+    this.#room = room;
     this.#signaling = new Signaling(this.#config.url, this.log, (message, at) => this.#handle(message, at));
   }
 
@@ -115,8 +117,8 @@ class Peer {
       case 'welcome':
         log.mark('signaling_connected', at);
         if (message.protocol !== 1) log.fail(`the signaling server speaks protocol ${message.protocol}, this peer 1`);
-        log.enter('signaling', `the room ${this.#config.room}`);
-        this.#signaling.send({ type: 'join', room: this.#config.room });
+        log.enter('signaling', `the room ${this.#room}`);
+        this.#signaling.send({ type: 'join', room: this.#room });
         break;
       case 'joined':
         log.mark('joined', at);
@@ -140,7 +142,9 @@ class Peer {
       }
       case 'offer':
         await this.#connectCalled;
-        if (this.#config.role === 'answerer') await this.#answer(message, at);
+        if (this.#config.role !== 'answerer') break;
+        if (!this.#descriptionSent) await this.#answer(message, at);
+        else if (message.from === this.#other) await this.#answerAgain(message);
         break;
       case 'answer':
         if (message.from === this.#other) await this.#accept(message, at);
@@ -211,19 +215,7 @@ class Peer {
     log.mark('offer_received', at);
     log.enter('answer', 'createAnswer');
     if (!(await this.#setRemote({ type: 'offer', sdp }, 'offer'))) return;
-    for (const transceiver of this.#pc.getTransceivers()) {
-      const { kind } = transceiver.receiver.track;
-      const media = this.#config[kind];
-      const track = this.#stream.getTracks().find((track) => track.kind === kind);
-      transceiver.direction = media ? direction(media) : 'inactive';
-      if (track) {
-        transceiver.sender.setStreams?.(this.#stream);
-        const begin = () => transceiver.sender.replaceTrack(track);
-        if (this.#config.hold_media_ms > 0) this.#held.push(begin);
-        else await begin();
-      }
-      if (media && kind === 'video') transceiver.setCodecPreferences(codecPreferences(media.codec));
-    }
+    for (const transceiver of this.#pc.getTransceivers()) await this.#take(transceiver);
     log.mark('create_answer');
     const answer = await this.#pc.createAnswer();
     log.mark('answer_created');
@@ -234,11 +226,35 @@ class Peer {
     this.#observeTransports();
   }
 
-  async #setRemote(description, name) {
+  // Takes part in what the other end has offered.
+  async #take(transceiver) {
+    const { kind } = transceiver.receiver.track;
+    const media = this.#config[kind];
+    const track = this.#stream.getTracks().find((track) => track.kind === kind);
+    transceiver.direction = media ? direction(media) : 'inactive';
+    if (track) {
+      transceiver.sender.setStreams?.(this.#stream);
+      const begin = () => transceiver.sender.replaceTrack(track);
+      if (this.#config.hold_media_ms > 0 && !this.log.has('connected')) this.#held.push(begin);
+      else await begin();
+    }
+    if (media && kind === 'video') transceiver.setCodecPreferences(codecPreferences(media.codec));
+  }
+
+  // A later offer changes what the connection carries: servers that pass media on add it as it comes.
+  async #answerAgain({ sdp }) {
+    if (!(await this.#setRemote({ type: 'offer', sdp }, 'later offer', this.log.phase))) return;
+    for (const transceiver of this.#pc.getTransceivers()) await this.#take(transceiver);
+    const answer = await this.#pc.createAnswer();
+    await this.#pc.setLocalDescription(answer);
+    this.#sendDescription('answer', answer);
+  }
+
+  async #setRemote(description, name, phase = name) {
     try {
       await this.#pc.setRemoteDescription(description);
     } catch (error) {
-      this.log.fail(`setRemoteDescription refuses the ${name} of the other peer: ${error.message}`, name);
+      this.log.fail(`setRemoteDescription refuses the ${name} of the other peer: ${error.message}`, phase);
       return false;
     }
     this.#remoteSet = true;
@@ -413,7 +429,7 @@ window.harness = {
     peer = new Peer(config);
     peer.prepare().catch((error) => peer.log.fail(String(error.message ?? error), 'start'));
   },
-  join: () => peer.join(),
+  join: (room) => peer.join(room),
   connect: () => peer.connect(),
   poll: () => peer.poll(),
   stats: () => peer.stats(),
