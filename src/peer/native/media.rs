@@ -13,14 +13,15 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{opus, video_codec};
 use super::data::{DataTraffic, UnderWay};
 use super::key_frame::KeyFrameRequests;
+use super::layers;
 use super::mix::Mix;
 use super::source::{SentCounters, Source};
 use super::state::Tracker;
 use crate::media::fixture::{AudioFixture, FixtureError, VideoFixture};
-use crate::media::receive::{Arrival, AudioReceiver, Incoming, Reception, VideoReceiver};
+use crate::media::receive::{Arrival, AudioReceiver, Incoming, LayerRequest, Reception, VideoReceiver};
 use crate::media::tone;
 use crate::peer::{PeerContext, Sent, Snapshot};
-use crate::plan::{Engine, MediaDirection, MediaPlan, Role, VideoCodec, VideoPlan};
+use crate::plan::{Engine, Layer, MediaDirection, MediaPlan, Role, VideoCodec, VideoPlan};
 use crate::record::{Lateness, Mark, MediaKind, MediaReport, Metric};
 
 /// How long after the last arrival nothing more is expected once the other end has stopped sending.
@@ -53,10 +54,16 @@ pub(super) struct Media {
 /// What the other end sends, as far as that is known frame by frame: what a native peer sends, not what a browser encodes.
 #[derive(Default)]
 struct Expected {
-    video: Option<Arc<VideoFixture>>,
+    video: Option<ExpectedVideo>,
     audio: Option<Arc<AudioFixture>>,
     /// What a server that mixes makes of what many send.
     mix: Option<Mix>,
+}
+
+enum ExpectedVideo {
+    Fixture(Arc<VideoFixture>),
+    /// One at a time.
+    Layers(Vec<(Layer, Arc<VideoFixture>)>),
 }
 
 /// A track as it is planned.
@@ -64,8 +71,16 @@ struct Expected {
 pub(super) struct TrackPlan {
     pub(super) kind: RtpCodecKind,
     pub(super) codec: RTCRtpCodecParameters,
-    /// What is sent; `None` if the track only receives.
-    pub(super) source: Option<Source>,
+    /// What is sent: with simulcast several, the largest first, as servers expect them; none if the track only receives.
+    pub(super) encodings: Vec<Encoding>,
+}
+
+/// One RTP stream of a track (W3C `RTCRtpEncodingParameters`).
+#[derive(Clone)]
+pub(super) struct Encoding {
+    pub(super) source: Source,
+    /// Which of several it is.
+    pub(super) layer: Option<Layer>,
     pub(super) ssrc: u32,
     /// What the content of its packets beyond the fixture derives from.
     pub(super) seed: u64,
@@ -80,6 +95,10 @@ struct Received {
     last: Mutex<Option<Instant>>,
     /// When the first track came.
     since: Mutex<Option<Instant>>,
+    /// The layers that were asked for, which may be before the track comes. Locked after the receiver.
+    asked: Mutex<Vec<(Layer, Instant)>>,
+    /// Why a layer that was asked for cannot come.
+    refusal: Mutex<Option<String>>,
 }
 
 impl Media {
@@ -133,7 +152,14 @@ impl Media {
         let now = Instant::now();
         match (kind, &self.media().video) {
             (RtpCodecKind::Video, Some(video)) => {
-                *lock(&self.received.video) = Some(VideoReceiver::new(video.codec, self.expected.video.clone()));
+                let mut receiver = match &self.expected.video {
+                    None => VideoReceiver::new(video.codec, None),
+                    Some(ExpectedVideo::Fixture(fixture)) => VideoReceiver::new(video.codec, Some(fixture.clone())),
+                    Some(ExpectedVideo::Layers(layers)) => VideoReceiver::of_layers(layers.clone()),
+                };
+                let mut slot = lock(&self.received.video);
+                lock(&self.received.asked).iter().for_each(|(layer, at)| receiver.ask_for(*layer, *at));
+                *slot = Some(receiver);
             }
             (RtpCodecKind::Audio, _) => {
                 *lock(&self.received.audio) = Some(AudioReceiver::new(self.expected.audio.clone()));
@@ -143,6 +169,20 @@ impl Media {
         *lock(&self.received.last) = Some(now);
         lock(&self.received.since).get_or_insert(now);
         true
+    }
+
+    /// This layer of simulcast is being asked for.
+    pub(super) fn ask_for(&self, layer: Layer, now: Instant) {
+        let mut video = lock(&self.received.video);
+        lock(&self.received.asked).push((layer, now));
+        if let Some(receiver) = video.as_mut() {
+            receiver.ask_for(layer, now);
+        }
+    }
+
+    /// A layer that was asked for cannot come; the first reason counts.
+    pub(super) fn layer_refused(&self, reason: String) {
+        lock(&self.received.refusal).get_or_insert(reason);
     }
 
     /// Takes a packet of a track of the other end. True if a key frame is to be asked for.
@@ -198,7 +238,7 @@ impl Media {
             bytes_sent: self
                 .tracks
                 .iter()
-                .any(|track| track.source.is_some())
+                .any(|track| !track.encodings.is_empty())
                 .then(|| self.sent.bytes.load(Ordering::Relaxed)),
             bytes_received: receives.then(|| self.received.bytes.load(Ordering::Relaxed)),
             data_bytes_received: expected.data().then(|| self.data.bytes_received()),
@@ -224,12 +264,15 @@ impl Media {
         self.data.stop();
         let sends = self.context.group.direction.sends();
         let video = media.video.as_ref().filter(|_| sends);
-        let fixture = self.tracks.iter().find_map(|track| match &track.source {
-            Some(Source::Video(fixture, _)) => Some(fixture),
-            _ => None,
-        });
+        let fixture =
+            self.tracks.iter().flat_map(|track| &track.encodings).find_map(|encoding| match &encoding.source {
+                Source::Video(fixture, _) => Some(fixture),
+                Source::Audio(_) => None,
+            });
+        // Of layers nobody gets all frames, and who gets how many of which is up to the server.
+        let counted = video.filter(|video| !video.simulcast);
         Sent {
-            video_frames: video.map(|_| self.sent.video_frames.load(Ordering::Relaxed)),
+            video_frames: counted.map(|_| self.sent.video_frames.load(Ordering::Relaxed)),
             video_rate: video.map(|video| f64::from(video.frame_rate)),
             video_size: fixture.map(|fixture| (fixture.width(), fixture.height())),
             video_is_fixture: fixture.is_some(),
@@ -321,13 +364,22 @@ impl Media {
             recorder.sample(Metric::FrameIntegrityRatio, seen.intact as f64 / of as f64);
         }
         recorder.sample(Metric::FreezeTimeMs, seen.freeze_time.as_secs_f64() * 1e3);
-        let compared =
-            if self.expected.video.is_some() { "every frame with the fixture" } else { "every frame's form" };
+        let compared = match &self.expected.video {
+            Some(ExpectedVideo::Fixture(_)) => "every frame with the fixture",
+            Some(ExpectedVideo::Layers(_)) => "every frame with the fixture of each layer",
+            None => "every frame's form",
+        };
         report.verified = enough(seen.intact, of) && seen.foreign + seen.misplaced == 0;
         report.detail = format!(
             "compared {compared}: {} of {of} intact, {} damaged, {} foreign, {} out of place",
             seen.intact, seen.damaged, seen.foreign, seen.misplaced
         );
+        if let Some(layers) = receiver.layers() {
+            let (fits, told) = layers::verdict(layers, lock(&self.received.refusal).as_deref());
+            report.verified &= fits;
+            report.detail = format!("{}; {told}", report.detail);
+            self.record_switches(layers.requests());
+        }
         report.packets = seen.packets;
         report.packets_lost = Some(seen.lost);
         report.frames = seen.frames;
@@ -376,6 +428,17 @@ impl Media {
         report
     }
 
+    fn record_switches(&self, requests: &[LayerRequest]) {
+        let recorder = &self.context.recorder;
+        let reached = requests.iter().filter_map(LayerRequest::took);
+        reached.for_each(|took| recorder.sample(Metric::LayerSwitchTimeMs, took.as_secs_f64() * 1e3));
+        if requests.is_empty() {
+            recorder.absent(Metric::LayerSwitchTimeMs, "the peer asks for no layer");
+        } else if requests.iter().any(|request| request.reached.is_none()) {
+            recorder.absent(Metric::LayerSwitchTimeMs, "a layer that was asked for did not come");
+        }
+    }
+
     fn record_goodput(&self) {
         let Some(since) = *lock(&self.received.since) else { return };
         let seconds = since.elapsed().as_secs_f64();
@@ -401,18 +464,29 @@ fn tracks(context: &PeerContext) -> Result<Vec<TrackPlan>, String> {
     let media = context.plan.media_of(&context.call);
     let sends = context.group.direction.sends();
     let mut tracks = Vec::new();
-    let mut add = |kind, codec, mime_type, source| {
-        let (ssrc, seed) = (rand::random(), seed(context, mime_type));
-        tracks.push(TrackPlan { kind, codec, source, ssrc, seed });
+    let encoding = |layer: Option<Layer>, source: Source| {
+        let stream = match layer {
+            Some(layer) => format!("{}/{}", source.mime_type(), layer.rid()),
+            None => source.mime_type().to_owned(),
+        };
+        Encoding { source, layer, ssrc: rand::random(), seed: seed(context, &stream) }
     };
     if let Some(video) = &media.video {
-        let fixture = sends.then(|| load_video(video)).transpose().map_err(|error| error.to_string())?;
-        let source = fixture.map(|fixture| Source::Video(fixture, video.frame_rate));
-        add(RtpCodecKind::Video, video_codec(video.codec), video.codec.mime_type(), source);
+        let encodings = if !sends {
+            Vec::new()
+        } else if video.simulcast {
+            let layers = load_layers(video).map_err(|error| error.to_string())?.into_iter().rev();
+            layers.map(|(layer, fixture)| encoding(Some(layer), Source::Video(fixture, video.frame_rate))).collect()
+        } else {
+            let fixture = load_video(video).map_err(|error| error.to_string())?;
+            vec![encoding(None, Source::Video(fixture, video.frame_rate))]
+        };
+        tracks.push(TrackPlan { kind: RtpCodecKind::Video, codec: video_codec(video.codec), encodings });
     }
     if media.audio {
-        let fixture = sends.then(|| audio_of(context)).transpose()?;
-        add(RtpCodecKind::Audio, opus(), "audio/opus", fixture.map(Source::Audio));
+        let source = sends.then(|| audio_of(context)).transpose()?.map(Source::Audio);
+        let encodings = source.into_iter().map(|source| encoding(None, source)).collect();
+        tracks.push(TrackPlan { kind: RtpCodecKind::Audio, codec: opus(), encodings });
     }
     Ok(tracks)
 }
@@ -426,7 +500,11 @@ fn expected(context: &PeerContext) -> Result<Expected, String> {
     if !context.group.direction.receives() || context.source().is_none_or(|group| group.engine != Engine::Native) {
         return Ok(Expected::default());
     }
-    let video = media.video.as_ref().map(load_video).transpose().map_err(|error| error.to_string())?;
+    let video = media.video.as_ref().map(|video| match video.simulcast {
+        true => load_layers(video).map(ExpectedVideo::Layers),
+        false => load_video(video).map(ExpectedVideo::Fixture),
+    });
+    let video = video.transpose().map_err(|error| error.to_string())?;
     let audio = media.audio.then(|| AudioFixture::load(None)).transpose().map_err(|error| error.to_string())?;
     Ok(Expected { video, audio, mix: None })
 }
@@ -441,6 +519,10 @@ fn audio_of(context: &PeerContext) -> Result<Arc<AudioFixture>, String> {
 
 fn load_video(video: &VideoPlan) -> Result<Arc<VideoFixture>, FixtureError> {
     VideoFixture::load(video.codec, video.fixtures.as_deref().map(Path::new))
+}
+
+fn load_layers(video: &VideoPlan) -> Result<Vec<(Layer, Arc<VideoFixture>)>, FixtureError> {
+    VideoFixture::load_layers(video.fixtures.as_deref().map(Path::new))
 }
 
 /// Whether the other end of the call is simulated, too.
