@@ -25,6 +25,11 @@ impl KeyFrameRequests {
         self.counts().get(&ssrc).copied().unwrap_or(0)
     }
 
+    /// One more, of this stream.
+    pub(super) fn note(&self, ssrc: u32) {
+        *self.counts().entry(ssrc).or_default() += 1;
+    }
+
     fn counts(&self) -> MutexGuard<'_, HashMap<u32, u64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -44,10 +49,10 @@ impl Watch for KeyFrameWatch {
         for packet in packets {
             let packet = packet.as_any();
             if let Some(pli) = packet.downcast_ref::<PictureLossIndication>() {
-                *self.0.counts().entry(pli.media_ssrc).or_default() += 1;
+                self.0.note(pli.media_ssrc);
             } else if let Some(fir) = packet.downcast_ref::<FullIntraRequest>() {
                 // The SSRC of the message itself means nothing (RFC 5104, section 4.3.1.2).
-                fir.fir.iter().for_each(|entry| *self.0.counts().entry(entry.ssrc).or_default() += 1);
+                fir.fir.iter().for_each(|entry| self.0.note(entry.ssrc));
             }
         }
     }

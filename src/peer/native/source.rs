@@ -158,3 +158,94 @@ impl EncodedStream {
         Some(produced)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use rtc::rtp_transceiver::rtp_sender::{RTCRtpHeaderExtensionParameters, RTCRtpParameters, RtpCodecKind};
+
+    use super::*;
+    use crate::peer::native::connection::video_codec;
+    use crate::plan::{Layer, VideoCodec};
+
+    const RID: (u16, &str) = (3, "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id");
+    const MID: (u16, &str) = (5, "urn:ietf:params:rtp-hdrext:sdes:mid");
+
+    fn track() -> TrackPlan {
+        let layers = VideoFixture::load_layers(None).unwrap();
+        let encoding = |(ssrc, (layer, fixture))| Encoding {
+            source: Source::Video(fixture, 30),
+            layer: Some(layer),
+            ssrc,
+            seed: u64::from(ssrc),
+        };
+        let encodings = (1..).zip(layers).map(encoding).collect();
+        TrackPlan { kind: RtpCodecKind::Video, codec: video_codec(VideoCodec::Vp8), encodings }
+    }
+
+    fn negotiated(track: &TrackPlan, extensions: &[(u16, &str)]) -> Negotiated {
+        let header_extensions = extensions.iter().map(|(id, uri)| RTCRtpHeaderExtensionParameters {
+            id: *id,
+            uri: (*uri).into(),
+            ..Default::default()
+        });
+        let codecs = vec![track.codec.clone()];
+        let parameters =
+            RTCRtpParameters { header_extensions: header_extensions.collect(), codecs, ..Default::default() };
+        Negotiated::new(track, &parameters, Some("0".into())).unwrap()
+    }
+
+    #[test]
+    fn each_packet_says_its_layer_and_each_tick_has_a_frame_of_every_layer() {
+        let (track, start) = (track(), Instant::now());
+        let negotiated = negotiated(&track, &[MID, RID]);
+        let mut stream = Stream::new(&track, &negotiated, KeyFrameRequests::default(), start).unwrap().unwrap();
+        assert!(stream.produce(start - Duration::from_millis(1)).is_none());
+        let packets = stream.produce(start).unwrap().packets;
+        let mut frames = BTreeMap::new();
+        for packet in &packets {
+            let text = |id: u16| packet.header.get_extension(id as u8).unwrap();
+            assert_eq!(text(MID.0), "0");
+            let layer = Layer::ALL[packet.header.ssrc as usize - 1];
+            assert_eq!(text(RID.0), layer.rid());
+            *frames.entry(layer).or_insert(0) += u32::from(packet.header.marker);
+        }
+        assert_eq!(frames, BTreeMap::from(Layer::ALL.map(|layer| (layer, 1))));
+        let mut layers: Vec<u32> = packets.iter().map(|packet| packet.header.ssrc).collect();
+        layers.dedup();
+        assert_eq!(layers, [1, 2, 3], "one frame after the other");
+    }
+
+    #[test]
+    fn a_key_frame_is_sent_on_the_layer_that_is_asked_for_it() {
+        let (track, start) = (track(), Instant::now());
+        let (negotiated, requests) = (negotiated(&track, &[RID]), KeyFrameRequests::default());
+        let mut stream = Stream::new(&track, &negotiated, requests.clone(), start).unwrap().unwrap();
+        let mut keys = Vec::new();
+        for frame in 0..20 {
+            if frame == 15 {
+                requests.note(2);
+            }
+            for packet in stream.produce(stream.next_due().unwrap()).unwrap().packets {
+                // The first of a frame whose header says that it is a key frame (RFC 7741, section 4.3).
+                if packet.payload[0] & 0x10 != 0 && packet.payload[4] & 1 == 0 {
+                    keys.push((frame, packet.header.ssrc));
+                }
+            }
+        }
+        assert_eq!(keys, [(0, 1), (0, 2), (0, 3), (15, 2)]);
+    }
+
+    #[test]
+    fn layers_that_the_other_end_cannot_tell_apart_are_not_sent() {
+        let track = track();
+        let negotiated = negotiated(&track, &[MID]);
+        let refused = Stream::new(&track, &negotiated, KeyFrameRequests::default(), Instant::now()).err().unwrap();
+        assert!(
+            refused
+                .contains("does not accept simulcast: its answer lacks urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id")
+        );
+    }
+}
