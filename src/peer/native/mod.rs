@@ -22,6 +22,7 @@ mod mix;
 mod modelled;
 mod negotiate;
 mod observe;
+mod planned;
 mod relays;
 mod runtime;
 mod search;

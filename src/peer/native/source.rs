@@ -12,7 +12,7 @@ use crate::media::send::{AudioSender, Produced, RtpStream, VideoSender};
 
 use super::dense::fast::send::Source as MediaSender;
 use super::key_frame::KeyFrameRequests;
-use super::media::{Encoding, TrackPlan};
+use super::planned::{Encoding, TrackPlan};
 use super::tracks::Negotiated;
 
 /// Where a track's media comes from.

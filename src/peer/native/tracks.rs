@@ -20,7 +20,8 @@ use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 use webrtc::peer_connection::PeerConnection;
 use webrtc::rtp_transceiver::{RtpSender, RtpTransceiver};
 
-use super::media::{Media, TrackPlan};
+use super::media::Media;
+use super::planned::TrackPlan;
 use super::source::Stream;
 use crate::media::send::Produced;
 use crate::plan::{Layer, MediaDirection};

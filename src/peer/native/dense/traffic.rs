@@ -17,7 +17,8 @@ use rtc::shared::marshal::MarshalSize;
 
 use super::super::connection::DATA_SEND_BUFFER;
 use super::super::data::ChannelRole;
-use super::super::media::{Media, TrackPlan};
+use super::super::media::Media;
+use super::super::planned::TrackPlan;
 use super::super::source::{Stream, media_sender};
 use super::super::tracks::{Negotiated, init, local_track};
 use super::bypass::Bypass;
