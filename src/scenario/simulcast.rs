@@ -62,7 +62,7 @@ fn subscriber(media: &Media, group: &Peers, path: &str, report: &mut Report<'_>)
 #[cfg(test)]
 mod tests {
     use crate::plan::Layer;
-    use crate::scenario::{Overrides, load};
+    use crate::scenario::{Overrides, Surroundings, load, load_within};
 
     const JANUS: &str = "protocol = \"janus\"\nurl = \"wss://127.0.0.1:8989\"\njanus = { plugin = \"videoroom\" }\n[topology]\nkind = \"sfu\"\n";
 
@@ -116,10 +116,11 @@ mod tests {
 
     #[test]
     fn own_video_must_have_every_layer() {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("vp8.ivf"), b"").unwrap();
-        let media = format!("[media]\nsimulcast = true\nfixtures = {:?}\n[[peers]]\ncount = 2\n", directory.path());
-        let missing = loaded(&format!("{JANUS}{media}")).unwrap_err();
+        let text = format!(
+            "name = \"s\"\n[signaling]\n{JANUS}[media]\nsimulcast = true\nfixtures = \"own\"\n[[peers]]\ncount = 2\n"
+        );
+        let surroundings = Surroundings { has_variable: &|_| true, has_file: &|path| path.ends_with("vp8.ivf") };
+        let missing = load_within("s.toml", &text, &Overrides::default(), surroundings).err().unwrap().to_string();
         assert!(
             missing.contains("vp8-half.ivf is missing") && missing.contains("vp8-quarter.ivf is missing"),
             "{missing}"

@@ -143,7 +143,7 @@ fn a_change_during_a_loss_is_no_fault_of_its_own() {
     room.pass(Full, 30, false);
     let report = room.report();
     assert_eq!((report.frames, report.intact, report.misplaced), (50, 50, 0));
-    assert!(report.lost > 0 && report.freezes == 1, "{report:?}");
+    assert!(report.lost > 0 && report.key_frames == 1, "{report:?}");
 }
 
 #[test]
