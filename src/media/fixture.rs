@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::bitstream::{self, Vp8Header, nal};
 use super::container;
 use super::packetize;
-use crate::plan::VideoCodec;
+use crate::plan::{Layer, VideoCodec};
 
 /// Why a fixture cannot be used.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -45,6 +45,46 @@ pub struct Frame {
     pub key: bool,
 }
 
+/// Where a video comes from.
+struct File {
+    codec: VideoCodec,
+    name: &'static str,
+    /// The name, and what it must be.
+    wanted: &'static str,
+    built_in: &'static [u8],
+}
+
+static FULL: File = File {
+    codec: VideoCodec::Vp8,
+    name: "vp8.ivf",
+    wanted: "vp8.ivf (VP8 in IVF)",
+    built_in: include_bytes!("../../fixtures/vp8.ivf"),
+};
+static HALF: File = File {
+    codec: VideoCodec::Vp8,
+    name: "vp8-half.ivf",
+    wanted: "vp8-half.ivf (VP8 in IVF)",
+    built_in: include_bytes!("../../fixtures/vp8-half.ivf"),
+};
+static QUARTER: File = File {
+    codec: VideoCodec::Vp8,
+    name: "vp8-quarter.ivf",
+    wanted: "vp8-quarter.ivf (VP8 in IVF)",
+    built_in: include_bytes!("../../fixtures/vp8-quarter.ivf"),
+};
+static H264: File = File {
+    codec: VideoCodec::H264,
+    name: "h264.h264",
+    wanted: "h264.h264 (Annex B)",
+    built_in: include_bytes!("../../fixtures/h264.h264"),
+};
+
+impl File {
+    fn path(&self, directory: Option<&Path>) -> PathBuf {
+        directory.unwrap_or_else(|| Path::new("fixtures")).join(self.name)
+    }
+}
+
 /// Pre-encoded video, at least one frame long, with a key frame first.
 #[derive(Debug)]
 pub struct VideoFixture {
@@ -65,24 +105,46 @@ impl VideoFixture {
     ///
     /// The file is missing, is not of the codec, or cannot be sent in a loop.
     pub fn load(codec: VideoCodec, directory: Option<&Path>) -> Result<Arc<Self>, FixtureError> {
-        static LOADED: LazyLock<Mutex<HashMap<(VideoCodec, Option<PathBuf>), Arc<VideoFixture>>>> =
+        match codec {
+            VideoCodec::Vp8 => Self::load_file(&FULL, directory),
+            VideoCodec::H264 => Self::load_file(&H264, directory),
+        }
+    }
+
+    /// The layers of simulcast, from the smallest: the built-in ones, or `vp8-quarter.ivf`, `vp8-half.ivf` and `vp8.ivf` from
+    /// a directory.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`load`](Self::load), or a layer is not larger than the one before it.
+    pub fn load_layers(directory: Option<&Path>) -> Result<Vec<(Layer, Arc<Self>)>, FixtureError> {
+        let mut layers: Vec<(Layer, Arc<Self>)> = Vec::with_capacity(Layer::ALL.len());
+        for (layer, file) in Layer::ALL.into_iter().zip([&QUARTER, &HALF, &FULL]) {
+            let fixture = Self::load_file(file, directory)?;
+            if let Some((_, below)) = layers.last().filter(|(_, below)| fixture.width <= below.width) {
+                let reason = format!("it is {} pixels wide, and the layer below it {}", fixture.width, below.width);
+                return Err(FixtureError::Invalid { path: file.path(directory), reason });
+            }
+            layers.push((layer, fixture));
+        }
+        Ok(layers)
+    }
+
+    fn load_file(file: &'static File, directory: Option<&Path>) -> Result<Arc<Self>, FixtureError> {
+        static LOADED: LazyLock<Mutex<HashMap<(&str, Option<PathBuf>), Arc<VideoFixture>>>> =
             LazyLock::new(Mutex::default);
-        let (name, wanted, built_in) = match codec {
-            VideoCodec::Vp8 => ("vp8.ivf", "vp8.ivf (VP8 in IVF)", &include_bytes!("../../fixtures/vp8.ivf")[..]),
-            VideoCodec::H264 => ("h264.h264", "h264.h264 (Annex B)", &include_bytes!("../../fixtures/h264.h264")[..]),
-        };
         // Held while a file is read, so that a thousand peers that start together read it once.
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (codec, directory.map(Path::to_owned));
+        let key = (file.name, directory.map(Path::to_owned));
         if let Some(fixture) = loaded.get(&key) {
             return Ok(Arc::clone(fixture));
         }
-        let file = match directory {
-            Some(directory) => read(directory, name, wanted)?,
-            None => Bytes::from_static(built_in),
+        let content = match directory {
+            Some(directory) => read(directory, file.name, file.wanted)?,
+            None => Bytes::from_static(file.built_in),
         };
-        let path = directory.unwrap_or_else(|| Path::new("fixtures")).join(name);
-        let fixture = Self::parse(codec, &file).map_err(|reason| FixtureError::Invalid { path, reason })?;
+        let fixture = Self::parse(file.codec, &content)
+            .map_err(|reason| FixtureError::Invalid { path: file.path(directory), reason })?;
         Ok(Arc::clone(loaded.entry(key).or_insert_with(|| Arc::new(fixture))))
     }
 
@@ -286,6 +348,34 @@ mod tests {
             }
             assert_eq!(fixture.position(b"else"), Position::Nowhere);
         }
+    }
+
+    #[test]
+    fn the_built_in_layers_are_one_clip_in_three_sizes() {
+        let layers = VideoFixture::load_layers(None).unwrap();
+        let sizes: Vec<_> =
+            layers.iter().map(|(layer, of)| (*layer, of.width(), of.height(), of.frames().len())).collect();
+        assert_eq!(sizes, [(Layer::Quarter, 160, 90, 60), (Layer::Half, 320, 180, 60), (Layer::Full, 640, 360, 60)]);
+        for (layer, fixture) in &layers {
+            assert!(fixture.frames().iter().enumerate().all(|(index, frame)| frame.key == (index == 0)));
+            for (other, of_other) in layers.iter().filter(|(other, _)| other != layer) {
+                let is_apart = |frame: &Frame| of_other.position(&frame.data) == Position::Nowhere;
+                assert!(fixture.frames().iter().all(is_apart), "{layer:?} can be told from {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn layers_of_one_size_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in VideoCodec::Vp8.fixture_files(true) {
+            std::fs::write(directory.path().join(name), FULL.built_in).unwrap();
+        }
+        let error = VideoFixture::load_layers(Some(directory.path())).unwrap_err().to_string();
+        assert!(
+            error.contains("vp8-half.ivf cannot be used: it is 640 pixels wide, and the layer below it 640"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -271,7 +271,7 @@ impl Engines {
 /// What a peer says it sent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sent {
-    /// Video frames.
+    /// Video frames; absent with simulcast, of which no receiver gets all.
     pub video_frames: Option<u64>,
     /// Video frames per second.
     pub video_rate: Option<f64>,

@@ -145,8 +145,8 @@ fn check_media(media: &MediaPlan, path: &str, report: &mut Report<'_>) {
         report.wrong(&format!("{path}.video.frame_rate"), "`frame_rate` cannot be 0", "at least 1 is accepted");
     }
     if let Some(directory) = &video.fixtures {
-        let file = Path::new(directory).join(video.codec.fixture_file());
-        if !(report.surroundings.has_file)(&file) {
+        let files = video.codec.fixture_files(video.simulcast).into_iter().map(|name| Path::new(directory).join(name));
+        for file in files.filter(|file| !(report.surroundings.has_file)(file)) {
             let message = format!("the fixture {} is missing", file.display());
             report.wrong(
                 &format!("{path}.video.fixtures"),

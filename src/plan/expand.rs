@@ -94,6 +94,7 @@ pub(super) fn media(media: &Media, base: &Path) -> MediaPlan {
             codec,
             frame_rate: media.frame_rate,
             fixtures: media.fixtures.as_deref().map(|fixtures| relative_to(base, fixtures)),
+            simulcast: media.simulcast,
         }),
         audio: media.audio == Audio::Opus,
         data: media.data.enabled.then(|| DataPlan {
@@ -155,6 +156,7 @@ fn group(peers: &Peers, stack: NativeStack) -> GroupPlan {
         message_interval_us: (peers.engine() == Engine::Signaling)
             .then(|| peers.message_interval.map_or(MESSAGE_INTERVAL_US, |interval| interval.us)),
         wait_us: (peers.engine() == Engine::Human).then(|| peers.wait.map_or(WAIT_US, |wait| wait.us)),
+        layers: peers.layers.clone(),
     }
 }
 

@@ -13,6 +13,7 @@ mod needs;
 mod network;
 mod rooms;
 mod sfu;
+mod simulcast;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,7 @@ pub use network::{CellPlan, CredentialFault, NetworkDriver, NetworkPlan, Program
 pub(crate) use rooms::{Overfull, SET as ROOMS, size_of_rooms};
 pub use sfu::FeedPlan;
 pub(crate) use sfu::{SERVER, SETS as SFU_SETS, size as size_of_sfu};
+pub use simulcast::Layer;
 
 /// What a run will do.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -225,6 +227,9 @@ pub struct VideoPlan {
     /// A directory with fixtures of the user's own, in place of the built-in ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fixtures: Option<String>,
+    /// Whether native senders send every [`Layer`] at the same time (RFC 8853). Only to a server that passes media on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub simulcast: bool,
 }
 
 /// A video codec.
@@ -246,11 +251,12 @@ impl VideoCodec {
         }
     }
 
-    /// The name of the file with the video in a directory of fixtures.
-    pub fn fixture_file(self) -> &'static str {
+    /// The names of the files with the video in a directory of fixtures.
+    pub fn fixture_files(self, simulcast: bool) -> Vec<&'static str> {
         match self {
-            Self::Vp8 => "vp8.ivf",
-            Self::H264 => "h264.h264",
+            Self::Vp8 if simulcast => Layer::ALL.iter().map(|layer| layer.fixture_file()).collect(),
+            Self::Vp8 => vec![Layer::Full.fixture_file()],
+            Self::H264 => vec!["h264.h264"],
         }
     }
 }
@@ -368,6 +374,9 @@ pub struct GroupPlan {
     /// People: microseconds for which the run waits until all of them have joined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_us: Option<u64>,
+    /// The layers of simulcast that its peers ask for in turn, each for as long; none: they take what comes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<Layer>,
 }
 
 /// A kind of peer.

@@ -105,6 +105,7 @@ pub enum Metric {
     RttMs,
     AudioGapMs,
     FreezeTimeMs,
+    LayerSwitchTimeMs,
     DataChannelLatencyMs,
     DataChannelThroughputBps,
     StartLatenessMs,
@@ -146,6 +147,7 @@ impl Metric {
         Self::RttMs,
         Self::AudioGapMs,
         Self::FreezeTimeMs,
+        Self::LayerSwitchTimeMs,
         Self::DataChannelLatencyMs,
         Self::DataChannelThroughputBps,
         Self::StartLatenessMs,
@@ -317,6 +319,11 @@ impl Metric {
             Self::FreezeTimeMs => {
                 ("freeze_time_ms", Peer, "Total time that the received video stood still (W3C totalFreezesDuration).")
             }
+            Self::LayerSwitchTimeMs => (
+                "layer_switch_time_ms",
+                Stream,
+                "Of each layer of simulcast that a subscriber asks for, from asking to the first intact frame of it.",
+            ),
             Self::DataChannelLatencyMs => (
                 "data_channel_latency_ms",
                 Stream,

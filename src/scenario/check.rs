@@ -8,7 +8,7 @@ use super::error::suggest;
 use super::format::{Data, GateRule, Media, Peers, Scenario, TopologyKind, Video};
 use super::report::Report;
 use super::units::{Size, Time};
-use super::{dialect, load, matrix, network, people, topology};
+use super::{dialect, load, matrix, network, people, simulcast, topology};
 use crate::gate::Expectation;
 use crate::plan::{Engine, MCU_SET, ROOMS, SFU_SETS, VideoCodec};
 use crate::turn::client::IceUrl;
@@ -31,6 +31,7 @@ pub(super) fn check(scenario: &mut Scenario, base: &Path, report: &mut Report<'_
     let arrivals = load::check(scenario, report);
     topology::complete(scenario, arrivals, report);
     people::check(scenario, report);
+    simulcast::check(scenario, report);
     times(scenario, report);
     gates(scenario, report);
 }
@@ -143,8 +144,8 @@ pub(crate) fn variable(credential: &str) -> Option<&str> {
 
 fn media(media: &Media, path: &str, base: &Path, report: &mut Report<'_>) {
     if let (Some(directory), Some(codec)) = (&media.fixtures, codec(media.video)) {
-        let file = base.join(directory).join(codec.fixture_file());
-        if !(report.surroundings.has_file)(&file) {
+        let files = codec.fixture_files(media.simulcast).into_iter().map(|name| base.join(directory).join(name));
+        for file in files.filter(|file| !(report.surroundings.has_file)(file)) {
             let help = "put the file there, or remove `fixtures` to use the built-in video; the path is relative to the scenario";
             report.wrong(&format!("{path}.fixtures"), format!("the fixture {} is missing", file.display()), help);
         }

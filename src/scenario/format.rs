@@ -7,7 +7,7 @@ use super::load::Load;
 use super::matrix::Matrix;
 use super::network::Network;
 use super::units::{Share, Size, Time};
-use crate::plan::{BrowserSource, Engine, IceTransportPolicy, MediaDirection, NativeStack};
+use crate::plan::{BrowserSource, Engine, IceTransportPolicy, Layer, MediaDirection, NativeStack};
 use crate::record::Metric;
 use crate::signaling::dialect::{Janus, LiveKit, Mediasoup, PeerJs, SocketIo, Whip};
 
@@ -185,9 +185,14 @@ pub struct Media {
     pub frame_rate: u32,
     /// The audio codec, or `none`.
     pub audio: Audio,
-    /// A directory, relative to the scenario, with video of your own (`vp8.ivf`, `h264.h264`) in place of the built-in.
+    /// A directory, relative to the scenario, with video of your own in place of the built-in: `vp8.ivf` or
+    /// `h264.h264`; with `simulcast` `vp8.ivf`, `vp8-half.ivf` and `vp8-quarter.ivf`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fixtures: Option<String>,
+    /// Whether native peers publish their video in three sizes at the same time (simulcast, RFC 8853), of which a server that
+    /// passes media on gives each subscriber one. VP8 only.
+    #[serde(skip_serializing_if = "is_default")]
+    pub simulcast: bool,
     /// The data channels.
     pub data: Data,
 }
@@ -303,6 +308,11 @@ pub struct Peers {
     /// People only: how long the run waits until all of them have joined, 1s to 1h. Default: 2min.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<Time>,
+    /// With `simulcast`: the layers that a subscriber asks for in turn, each for the same share of `hold`: `full`, `half` or
+    /// `quarter`, at most 20. Default: it asks for none, and takes what the server gives.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub layers: Vec<Layer>,
 }
 
 /// Who calls whom.
@@ -494,7 +504,14 @@ impl Calls {
 
 impl Default for Media {
     fn default() -> Self {
-        Self { video: Video::Vp8, frame_rate: 30, audio: Audio::Opus, fixtures: None, data: Data::default() }
+        Self {
+            video: Video::Vp8,
+            frame_rate: 30,
+            audio: Audio::Opus,
+            fixtures: None,
+            simulcast: false,
+            data: Data::default(),
+        }
     }
 }
 

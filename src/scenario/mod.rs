@@ -19,6 +19,7 @@ mod rooms;
 mod served;
 mod set;
 mod shape;
+mod simulcast;
 mod size;
 mod source;
 mod topology;

@@ -38,6 +38,7 @@ pub fn plan(offerer: Engine, answerer: Engine, media: MediaPlan) -> Plan {
         browser: Some(BrowserPlan { tabs_per_browser: 4, ..BrowserPlan::default() }),
         message_interval_us: None,
         wait_us: None,
+        layers: Vec::new(),
     };
     let peer = |name: &str| PeerPlan {
         id: format!("{name}/0"),
@@ -99,7 +100,7 @@ pub fn plan(offerer: Engine, answerer: Engine, media: MediaPlan) -> Plan {
 /// Audio, VP8 video and echo.
 pub fn media_with_echo() -> MediaPlan {
     MediaPlan {
-        video: Some(VideoPlan { codec: VideoCodec::Vp8, frame_rate: 25, fixtures: None }),
+        video: Some(VideoPlan { codec: VideoCodec::Vp8, frame_rate: 25, fixtures: None, simulcast: false }),
         audio: true,
         data: Some(DataPlan { echo_interval_us: 50_000, echo_bytes: 100, bulk: None }),
     }

@@ -270,6 +270,7 @@ fn plan() -> Plan {
         browser: None,
         message_interval_us: None,
         wait_us: None,
+        layers: Vec::new(),
     };
     let sets = [
         ("native-native", "native", "native", 12),
@@ -317,7 +318,7 @@ fn plan() -> Plan {
         ice: IcePlan::default(),
         network: None,
         media: MediaPlan {
-            video: Some(VideoPlan { codec: VideoCodec::Vp8, frame_rate: 30, fixtures: None }),
+            video: Some(VideoPlan { codec: VideoCodec::Vp8, frame_rate: 30, fixtures: None, simulcast: false }),
             audio: false,
             data: None,
         },

@@ -19,7 +19,7 @@ pub use audio::{AudioReceiver, AudioReport};
 pub use mix::{MixListener, MixReport};
 pub(super) use sequence::Window;
 pub use sequence::{Arrival, Reception};
-pub use video::{VideoReceiver, VideoReport};
+pub use video::{LayerRequest, Layers, VideoReceiver, VideoReport};
 
 /// A packet that arrived, as far as receivers look at it.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,12 @@
 //! The receiver of a video stream.
 
+mod layers;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::layers::Found;
+pub use self::layers::{LayerRequest, Layers};
 use super::Incoming;
 use super::assemble::{self, Assembled, Assembler};
 use super::playout::Playout;
@@ -11,7 +15,7 @@ use super::sequence::{Arrival, Jitter, Rate, Reception, Sequence};
 use crate::media::Packet;
 use crate::media::fixture::{Position, VideoFixture};
 use crate::media::send::VIDEO_CLOCK;
-use crate::plan::VideoCodec;
+use crate::plan::{Layer, VideoCodec};
 
 /// Packets may come this much before the first one that arrived, if that is not the beginning of a frame.
 const EARLIER: u64 = 16;
@@ -78,6 +82,15 @@ pub struct VideoReceiver {
 impl VideoReceiver {
     /// A receiver of a stream whose sender sends `expected`, or anything that is well-formed if `None`.
     pub fn new(codec: VideoCodec, expected: Option<Arc<VideoFixture>>) -> Self {
+        Self::expecting(codec, expected.map_or(Expected::Form, Expected::Fixture))
+    }
+
+    /// A receiver of one layer at a time of a publisher that sends all of these (simulcast), in VP8.
+    pub fn of_layers(layers: Vec<(Layer, Arc<VideoFixture>)>) -> Self {
+        Self::expecting(VideoCodec::Vp8, Expected::Layers(Layers::new(layers)))
+    }
+
+    fn expecting(codec: VideoCodec, expected: Expected) -> Self {
         Self {
             sequence: Sequence::new(),
             jitter: Jitter::new(VIDEO_CLOCK),
@@ -136,6 +149,21 @@ impl VideoReceiver {
         self.judge.playout.needs_key_frame(now)
     }
 
+    /// From `now` on this layer is wanted. Once a frame of it has come, those of others are misplaced.
+    pub fn ask_for(&mut self, layer: Layer, now: Instant) {
+        if let Expected::Layers(layers) = &mut self.judge.expected {
+            layers.ask_for(layer, now);
+        }
+    }
+
+    /// What came of each layer, if the publisher sends several.
+    pub fn layers(&self) -> Option<&Layers> {
+        match &self.judge.expected {
+            Expected::Layers(layers) => Some(layers),
+            _ => None,
+        }
+    }
+
     /// When the first packet arrived.
     pub fn first_packet(&self) -> Option<Instant> {
         self.first_packet
@@ -188,11 +216,21 @@ impl VideoReceiver {
 #[derive(Debug)]
 struct Judge {
     codec: VideoCodec,
-    expected: Option<Arc<VideoFixture>>,
+    expected: Expected,
     /// Where in the fixture the last frame was, if that is certain.
     position: Option<usize>,
     counts: Counts,
     playout: Playout,
+}
+
+/// What the sender sends.
+#[derive(Debug, Default)]
+enum Expected {
+    /// Anything that is well-formed.
+    #[default]
+    Form,
+    Fixture(Arc<VideoFixture>),
+    Layers(Layers),
 }
 
 #[derive(Debug, Default)]
@@ -216,10 +254,11 @@ enum Verdict {
 impl Judge {
     fn frame(&mut self, frame: &Assembled<'_>) {
         // Taken out for the comparison: counting the references of one fixture from all cores costs more than the rest.
-        let expected = self.expected.take();
-        let verdict = match &expected {
-            Some(fixture) => self.compare(fixture, frame),
-            None => match assemble::parse(self.codec, frame.content) {
+        let mut expected = std::mem::take(&mut self.expected);
+        let verdict = match &mut expected {
+            Expected::Fixture(fixture) => self.compare(fixture, frame),
+            Expected::Layers(layers) => self.compare_layers(layers, frame),
+            Expected::Form => match assemble::parse(self.codec, frame.content) {
                 Some(parsed) if frame.complete => Verdict::Intact { key: parsed.key, size: parsed.size },
                 _ => Verdict::Damaged,
             },
@@ -267,6 +306,25 @@ impl Judge {
         }
         let key = position.is_some_and(|index| frames[index].key);
         Verdict::Intact { key, size: key.then_some((fixture.width(), fixture.height())) }
+    }
+
+    /// The next frame of the layer that comes, or the key frame of another one; no other than the layer that was asked for,
+    /// once that has come.
+    fn compare_layers(&mut self, layers: &mut Layers, frame: &Assembled<'_>) -> Verdict {
+        let Some(Found { layer, fixture, changes }) = layers.find(frame.content, self.position) else {
+            // As of a single fixture. If it was damaged, it may have been the first one of another layer.
+            let fixture = layers.any();
+            layers.lose();
+            return self.compare(&fixture, frame);
+        };
+        if changes {
+            self.position = None;
+        }
+        match self.compare(&fixture, frame) {
+            Verdict::Intact { key, .. } if changes && !key && !frame.after_gap => Verdict::Misplaced,
+            Verdict::Intact { .. } if !layers.take(layer, frame.at) => Verdict::Misplaced,
+            verdict => verdict,
+        }
     }
 }
 

@@ -1,26 +1,23 @@
 //! The media of a native peer, whichever stack carries it: tracks and channels, what was sent, and the receivers that
 //! verify.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rtc::rtp::Packet;
-use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodecParameters, RtpCodecKind};
+use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{opus, video_codec};
 use super::data::{DataTraffic, UnderWay};
 use super::key_frame::KeyFrameRequests;
-use super::mix::Mix;
+use super::layers;
+use super::planned::{Expected, ExpectedVideo, TrackPlan, expected, tracks};
 use super::source::{SentCounters, Source};
 use super::state::Tracker;
-use crate::media::fixture::{AudioFixture, FixtureError, VideoFixture};
-use crate::media::receive::{Arrival, AudioReceiver, Incoming, Reception, VideoReceiver};
-use crate::media::tone;
+use crate::media::receive::{Arrival, AudioReceiver, Incoming, LayerRequest, Reception, VideoReceiver};
 use crate::peer::{PeerContext, Sent, Snapshot};
-use crate::plan::{Engine, MediaDirection, MediaPlan, Role, VideoCodec, VideoPlan};
+use crate::plan::{Engine, Layer, MediaDirection, MediaPlan, Role, VideoCodec};
 use crate::record::{Lateness, Mark, MediaKind, MediaReport, Metric};
 
 /// How long after the last arrival nothing more is expected once the other end has stopped sending.
@@ -50,27 +47,6 @@ pub(super) struct Media {
     end: CancellationToken,
 }
 
-/// What the other end sends, as far as that is known frame by frame: what a native peer sends, not what a browser encodes.
-#[derive(Default)]
-struct Expected {
-    video: Option<Arc<VideoFixture>>,
-    audio: Option<Arc<AudioFixture>>,
-    /// What a server that mixes makes of what many send.
-    mix: Option<Mix>,
-}
-
-/// A track as it is planned.
-#[derive(Clone)]
-pub(super) struct TrackPlan {
-    pub(super) kind: RtpCodecKind,
-    pub(super) codec: RTCRtpCodecParameters,
-    /// What is sent; `None` if the track only receives.
-    pub(super) source: Option<Source>,
-    pub(super) ssrc: u32,
-    /// What the content of its packets beyond the fixture derives from.
-    pub(super) seed: u64,
-}
-
 #[derive(Default)]
 struct Received {
     video: Mutex<Option<VideoReceiver>>,
@@ -80,6 +56,10 @@ struct Received {
     last: Mutex<Option<Instant>>,
     /// When the first track came.
     since: Mutex<Option<Instant>>,
+    /// The layers that were asked for, which may be before the track comes. Locked after the receiver.
+    asked: Mutex<Vec<(Layer, Instant)>>,
+    /// Why a layer that was asked for cannot come.
+    refusal: Mutex<Option<String>>,
 }
 
 impl Media {
@@ -133,7 +113,14 @@ impl Media {
         let now = Instant::now();
         match (kind, &self.media().video) {
             (RtpCodecKind::Video, Some(video)) => {
-                *lock(&self.received.video) = Some(VideoReceiver::new(video.codec, self.expected.video.clone()));
+                let mut receiver = match &self.expected.video {
+                    None => VideoReceiver::new(video.codec, None),
+                    Some(ExpectedVideo::Fixture(fixture)) => VideoReceiver::new(video.codec, Some(fixture.clone())),
+                    Some(ExpectedVideo::Layers(layers)) => VideoReceiver::of_layers(layers.clone()),
+                };
+                let mut slot = lock(&self.received.video);
+                lock(&self.received.asked).iter().for_each(|(layer, at)| receiver.ask_for(*layer, *at));
+                *slot = Some(receiver);
             }
             (RtpCodecKind::Audio, _) => {
                 *lock(&self.received.audio) = Some(AudioReceiver::new(self.expected.audio.clone()));
@@ -143,6 +130,20 @@ impl Media {
         *lock(&self.received.last) = Some(now);
         lock(&self.received.since).get_or_insert(now);
         true
+    }
+
+    /// This layer of simulcast is being asked for.
+    pub(super) fn ask_for(&self, layer: Layer, now: Instant) {
+        let mut video = lock(&self.received.video);
+        lock(&self.received.asked).push((layer, now));
+        if let Some(receiver) = video.as_mut() {
+            receiver.ask_for(layer, now);
+        }
+    }
+
+    /// A layer that was asked for cannot come; the first reason counts.
+    pub(super) fn layer_refused(&self, reason: String) {
+        lock(&self.received.refusal).get_or_insert(reason);
     }
 
     /// Takes a packet of a track of the other end. True if a key frame is to be asked for.
@@ -198,7 +199,7 @@ impl Media {
             bytes_sent: self
                 .tracks
                 .iter()
-                .any(|track| track.source.is_some())
+                .any(|track| !track.encodings.is_empty())
                 .then(|| self.sent.bytes.load(Ordering::Relaxed)),
             bytes_received: receives.then(|| self.received.bytes.load(Ordering::Relaxed)),
             data_bytes_received: expected.data().then(|| self.data.bytes_received()),
@@ -224,12 +225,15 @@ impl Media {
         self.data.stop();
         let sends = self.context.group.direction.sends();
         let video = media.video.as_ref().filter(|_| sends);
-        let fixture = self.tracks.iter().find_map(|track| match &track.source {
-            Some(Source::Video(fixture, _)) => Some(fixture),
-            _ => None,
-        });
+        let fixture =
+            self.tracks.iter().flat_map(|track| &track.encodings).find_map(|encoding| match &encoding.source {
+                Source::Video(fixture, _) => Some(fixture),
+                Source::Audio(_) => None,
+            });
+        // Of layers nobody gets all frames, and who gets how many of which is up to the server.
+        let counted = video.filter(|video| !video.simulcast);
         Sent {
-            video_frames: video.map(|_| self.sent.video_frames.load(Ordering::Relaxed)),
+            video_frames: counted.map(|_| self.sent.video_frames.load(Ordering::Relaxed)),
             video_rate: video.map(|video| f64::from(video.frame_rate)),
             video_size: fixture.map(|fixture| (fixture.width(), fixture.height())),
             video_is_fixture: fixture.is_some(),
@@ -321,13 +325,22 @@ impl Media {
             recorder.sample(Metric::FrameIntegrityRatio, seen.intact as f64 / of as f64);
         }
         recorder.sample(Metric::FreezeTimeMs, seen.freeze_time.as_secs_f64() * 1e3);
-        let compared =
-            if self.expected.video.is_some() { "every frame with the fixture" } else { "every frame's form" };
+        let compared = match &self.expected.video {
+            Some(ExpectedVideo::Fixture(_)) => "every frame with the fixture",
+            Some(ExpectedVideo::Layers(_)) => "every frame with the fixture of each layer",
+            None => "every frame's form",
+        };
         report.verified = enough(seen.intact, of) && seen.foreign + seen.misplaced == 0;
         report.detail = format!(
             "compared {compared}: {} of {of} intact, {} damaged, {} foreign, {} out of place",
             seen.intact, seen.damaged, seen.foreign, seen.misplaced
         );
+        if let Some(layers) = receiver.layers() {
+            let (fits, told) = layers::verdict(layers, lock(&self.received.refusal).as_deref());
+            report.verified &= fits;
+            report.detail = format!("{}; {told}", report.detail);
+            self.record_switches(layers.requests());
+        }
         report.packets = seen.packets;
         report.packets_lost = Some(seen.lost);
         report.frames = seen.frames;
@@ -376,6 +389,17 @@ impl Media {
         report
     }
 
+    fn record_switches(&self, requests: &[LayerRequest]) {
+        let recorder = &self.context.recorder;
+        let reached = requests.iter().filter_map(LayerRequest::took);
+        reached.for_each(|took| recorder.sample(Metric::LayerSwitchTimeMs, took.as_secs_f64() * 1e3));
+        if requests.is_empty() {
+            recorder.absent(Metric::LayerSwitchTimeMs, "the peer asks for no layer");
+        } else if requests.iter().any(|request| request.reached.is_none()) {
+            recorder.absent(Metric::LayerSwitchTimeMs, "a layer that was asked for did not come");
+        }
+    }
+
     fn record_goodput(&self) {
         let Some(since) = *lock(&self.received.since) else { return };
         let seconds = since.elapsed().as_secs_f64();
@@ -396,53 +420,6 @@ fn enough(intact: u64, of: u64) -> bool {
     intact > 0 && intact * 10 >= of * 9
 }
 
-/// The tracks that the plan gives a peer, in the order of their kinds in descriptions.
-fn tracks(context: &PeerContext) -> Result<Vec<TrackPlan>, String> {
-    let media = context.plan.media_of(&context.call);
-    let sends = context.group.direction.sends();
-    let mut tracks = Vec::new();
-    let mut add = |kind, codec, mime_type, source| {
-        let (ssrc, seed) = (rand::random(), seed(context, mime_type));
-        tracks.push(TrackPlan { kind, codec, source, ssrc, seed });
-    };
-    if let Some(video) = &media.video {
-        let fixture = sends.then(|| load_video(video)).transpose().map_err(|error| error.to_string())?;
-        let source = fixture.map(|fixture| Source::Video(fixture, video.frame_rate));
-        add(RtpCodecKind::Video, video_codec(video.codec), video.codec.mime_type(), source);
-    }
-    if media.audio {
-        let fixture = sends.then(|| audio_of(context)).transpose()?;
-        add(RtpCodecKind::Audio, opus(), "audio/opus", fixture.map(Source::Audio));
-    }
-    Ok(tracks)
-}
-
-/// What the plan has the other end send to a peer.
-fn expected(context: &PeerContext) -> Result<Expected, String> {
-    let media = context.plan.media_of(&context.call);
-    if let Some(mix) = context.call.mix.as_ref().filter(|_| context.group.direction.receives()) {
-        return Ok(Expected { mix: Some(Mix::new(mix)?), ..Expected::default() });
-    }
-    if !context.group.direction.receives() || context.source().is_none_or(|group| group.engine != Engine::Native) {
-        return Ok(Expected::default());
-    }
-    let video = media.video.as_ref().map(load_video).transpose().map_err(|error| error.to_string())?;
-    let audio = media.audio.then(|| AudioFixture::load(None)).transpose().map_err(|error| error.to_string())?;
-    Ok(Expected { video, audio, mix: None })
-}
-
-/// What a peer says: where a server mixes, a tone of its own.
-fn audio_of(context: &PeerContext) -> Result<Arc<AudioFixture>, String> {
-    match &context.call.mix {
-        Some(mix) if let Some(hertz) = mix.own_hz => tone::audio(hertz, mix.speakers()),
-        _ => AudioFixture::load(None).map_err(|error| error.to_string()),
-    }
-}
-
-fn load_video(video: &VideoPlan) -> Result<Arc<VideoFixture>, FixtureError> {
-    VideoFixture::load(video.codec, video.fixtures.as_deref().map(Path::new))
-}
-
 /// Whether the other end of the call is simulated, too.
 pub(super) fn other_is_native(context: &PeerContext) -> bool {
     let other = match context.role {
@@ -450,10 +427,6 @@ pub(super) fn other_is_native(context: &PeerContext) -> bool {
         Role::Answerer => &context.call.offerer,
     };
     context.plan.group(&other.group).is_some_and(|group| group.engine == Engine::Native)
-}
-
-fn seed(context: &PeerContext, stream: &str) -> u64 {
-    crate::plan::derive_seed(context.plan.seed, &format!("{}/{stream}", context.recorder.peer()))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -16,11 +16,13 @@ mod first_media;
 mod handshake;
 mod interceptor;
 mod key_frame;
+mod layers;
 mod media;
 mod mix;
 mod modelled;
 mod negotiate;
 mod observe;
+mod planned;
 mod relays;
 mod runtime;
 mod search;
@@ -195,7 +197,14 @@ impl Peer for NativePeer {
         let negotiation = Negotiation::new(self.context.role, connection, sender, tracker, media, relays, strangers);
         self.negotiation = Some(tokio::spawn(negotiation.run(present, receiver, events)));
         let data = self.tracker.expected().data();
-        self.tracker.wait(|progress| progress.connected && (progress.data_open || !data)).await
+        self.tracker.wait(|progress| progress.connected && (progress.data_open || !data)).await?;
+        let layers = &self.context.group.layers;
+        if let (Some(sender), Some(_)) = (&self.sender, self.context.call.feed.as_ref().filter(|_| !layers.is_empty()))
+        {
+            let (hold, media) = (Duration::from_micros(self.context.call.hold_us), Arc::clone(&self.media));
+            tokio::spawn(layers::ask_in_turn(sender.clone(), media, layers.clone(), hold));
+        }
+        Ok(())
     }
 
     async fn first_media(&mut self) -> Result<(), Failure> {
@@ -252,6 +261,9 @@ impl Peer for NativePeer {
         }
         self.context.recorder.stats(raw);
         self.reported = true;
+        if let Some(unexpected) = self.sender.as_ref().and_then(Sender::unexpected) {
+            self.media.layer_refused(unexpected);
+        }
         self.media.report(sent_by_other);
         Ok(())
     }

@@ -32,6 +32,7 @@ use self::target::Target;
 use super::Endpoint;
 use super::dialect::{Attendance, Dialect, Meeting, Opening, Place, Request, Response};
 use super::protocol::{ClientMessage, ServerMessage};
+use crate::plan::Layer;
 
 /// Descriptions with many codecs and candidates take some 10 kB; more than this is no signaling.
 const MESSAGE_LIMIT: usize = 1 << 20;
@@ -306,7 +307,17 @@ impl Sender {
         self.line.flush().await
     }
 
-    /// What came of the server that nobody could make anything of, for whoever waits in vain.
+    /// Asks for this layer of simulcast, of the media that the server passes on: returns as [`send`](Self::send) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send).
+    pub async fn ask_for(&self, layer: Layer) -> Result<(), ClientError> {
+        self.line.dialect().ask_for(layer);
+        self.line.flush().await
+    }
+
+    /// What came of the server that nobody could make anything of, or what it refused, for whoever waits in vain.
     pub fn unexpected(&self) -> Option<String> {
         self.line.dialect().unexpected()
     }

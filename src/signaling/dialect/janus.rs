@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::Message;
 use self::textroom::TextRoom;
 use super::template::{read_candidate, resolve_text};
 use super::{Dialect, Opening, Place, Waiting, read_json};
+use crate::plan::Layer;
 use crate::signaling::client::{ClientError, excerpt};
 use crate::signaling::protocol::{ClientMessage, ErrorCode, IceCandidate, ServerMessage};
 
@@ -113,6 +114,9 @@ pub(super) fn open(settings: &Janus, url: &str, place: Place<'_>) -> Opening {
         joining: None,
         transactions: 0,
         next_keepalive: None,
+        video: None,
+        asked: None,
+        refused: None,
         unexpected: None,
     };
     connection.request("create", Map::new());
@@ -151,6 +155,11 @@ struct Connection {
     joining: Option<String>,
     transactions: u64,
     next_keepalive: Option<Instant>,
+    /// The section of the offer that brings video.
+    video: Option<Value>,
+    /// The last request for a layer, and what Janus said if it refused one.
+    asked: Option<String>,
+    refused: Option<String>,
     /// The last event that means nothing here.
     unexpected: Option<String>,
 }
@@ -318,7 +327,13 @@ impl Connection {
     fn hear_event(&mut self, message: &Value) -> Result<(), ClientError> {
         let data = message.pointer("/plugindata/data").unwrap_or(&Value::Null);
         if let Some(code) = data.get("error_code") {
-            return Err(ClientError::Refusal { message: refusal(Some(code), data.get("error"), &data.to_string()) });
+            let message_text = refusal(Some(code), data.get("error"), &data.to_string());
+            if self.asked.is_some() && self.asked.as_deref() == message.get("transaction").and_then(Value::as_str) {
+                // The call goes on without.
+                self.refused = Some(message_text);
+                return Ok(());
+            }
+            return Err(ClientError::Refusal { message: message_text });
         }
         let what = data.get("videoroom").or_else(|| data.get("audiobridge")).and_then(Value::as_str);
         match (self.state, what) {
@@ -326,6 +341,9 @@ impl Connection {
                 if !self.follows {
                     self.feed = data.get("id").cloned();
                 }
+                let mut streams = data.get("streams").and_then(Value::as_array).into_iter().flatten();
+                let video = streams.find(|stream| stream.get("type").and_then(Value::as_str) == Some("video"));
+                self.video = video.and_then(|stream| stream.get("mid")).cloned();
                 self.joined();
             }
             (_, Some("joined" | "attached" | "event" | "updated" | "slow_link" | "talking" | "stopped-talking")) => {}
@@ -403,11 +421,26 @@ impl Dialect for Connection {
         self.feed.clone().filter(|_| !self.follows)
     }
 
+    fn ask_for(&mut self, layer: Layer) {
+        // From the lowest: Janus takes the first of what a publisher offers for the highest.
+        let substream = match layer {
+            Layer::Quarter => 0,
+            Layer::Half => 1,
+            Layer::Full => 2,
+        };
+        let stream = json!({"mid": self.video, "substream": substream});
+        self.message(json!({"request": "configure", "streams": [stream]}), None);
+        self.asked = Some(format!("t{}", self.transactions));
+    }
+
     fn says_goodbye(&self) -> bool {
         true
     }
 
     fn unexpected(&self) -> Option<String> {
+        if let Some(refused) = &self.refused {
+            return Some(format!("Janus refuses the layer: {refused}"));
+        }
         self.unexpected.as_ref().map(|data| format!("the last event that meant nothing: {data}"))
     }
 }

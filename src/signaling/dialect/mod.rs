@@ -46,7 +46,7 @@ pub(crate) use wording::{Said, Wording};
 
 use super::client::{ClientError, excerpt};
 use super::protocol::{ClientMessage, ServerMessage};
-use crate::plan::Role;
+use crate::plan::{Layer, Role};
 
 /// The signaling protocol of a server, with how an application uses it.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -276,6 +276,10 @@ pub(crate) trait Dialect: Send + fmt::Debug {
     fn feed(&self) -> Option<Value> {
         None
     }
+
+    /// Which layer of simulcast the client wants of what it follows, from now on. Scenarios with layers are only for protocols
+    /// that have words for them.
+    fn ask_for(&mut self, _layer: Layer) {}
 
     /// Whether the server wants to be told of the end, beyond that of the connection.
     fn says_goodbye(&self) -> bool {

@@ -13,12 +13,14 @@ use rtc::rtp::Packet;
 use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use rtc::rtp_transceiver::{RTCRtpReceiverId, RTCRtpSenderId, RTCRtpTransceiverDirection};
 use rtc::shared::error::{Error, Result};
+use rtc::shared::marshal::MarshalSize;
 
 use super::super::connection::DATA_SEND_BUFFER;
 use super::super::data::ChannelRole;
-use super::super::media::{Media, TrackPlan};
+use super::super::media::Media;
+use super::super::planned::TrackPlan;
 use super::super::source::{Stream, media_sender};
-use super::super::tracks::{init, local_track, not_accepted};
+use super::super::tracks::{Negotiated, init, local_track};
 use super::bypass::Bypass;
 use super::fast::Batch;
 use super::fast::path::Shelves;
@@ -86,16 +88,15 @@ impl Traffic {
             return Err("the SRTP keys of the connection are not known".into());
         }
         for (id, plan) in &self.senders {
-            let sender = core.rtp_sender(*id);
-            let codec = sender.and_then(|mut sender| sender.get_parameters().rtp_parameters.codecs.first().cloned());
-            let Some(codec) = codec else { return Err(not_accepted(plan)) };
+            let mid = core.rtp_transceiver((*id).into()).and_then(|transceiver| transceiver.mid().clone());
+            let Some(mut sender) = core.rtp_sender(*id) else { continue };
+            let negotiated = Negotiated::new(plan, &sender.get_parameters().rtp_parameters, mid)?;
             if let Some(bypass) = &mut self.bypass {
-                if let Some(source) = media_sender(plan, codec.payload_type, now) {
-                    bypass.send(source);
-                }
+                let sources = plan.encodings.iter().filter_map(|of| media_sender(of, negotiated.payload_type, now));
+                sources.for_each(|source| bypass.send(source));
                 continue;
             }
-            let stream = Stream::new(plan, codec.payload_type, self.media.key_frames.clone(), now);
+            let stream = Stream::new(plan, &negotiated, self.media.key_frames.clone(), now)?;
             self.streams.extend(stream.map(|stream| (*id, stream)));
         }
         Ok(())
@@ -103,7 +104,7 @@ impl Traffic {
 
     /// When something is to be sent next.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let media = self.streams.iter().map(|(_, stream)| stream.next_due()).min();
+        let media = self.streams.iter().filter_map(|(_, stream)| stream.next_due()).min();
         let echoes = self.channels.iter().any(|channel| channel.open && channel.role == ChannelRole::EchoSender);
         let echo = if echoes { self.media.data.next_echo_due() } else { None };
         let bypass = self.bypass.as_ref().and_then(Bypass::poll_timeout);
@@ -261,7 +262,7 @@ fn send_due(
     while let Some(Produced { packets, lateness, skipped }) = stream.produce(now) {
         media.send_lateness.record_ticks(lateness, skipped);
         for packet in packets {
-            let bytes = packet.payload.len() as u64 + 12;
+            let bytes = packet.marshal_size() as u64;
             send_rtp(core, sender, packet, now)?;
             media.sent.bytes.fetch_add(bytes, Ordering::Relaxed);
         }

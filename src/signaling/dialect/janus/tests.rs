@@ -123,6 +123,43 @@ fn a_subscriber_is_offered_its_feed() {
     assert_eq!(seat.0.feed(), None);
 }
 
+/// A subscriber that is offered audio and video.
+fn subscriber() -> Seat {
+    let mut seat = Seat::new(Janus { plugin: Plugin::VideoRoom, ..Janus::default() }, Some("bot/1"));
+    seat.0.follow(json!(42));
+    seat.say(join());
+    seat.said();
+    let streams = json!([{"type": "audio", "mid": "0"}, {"type": "video", "mid": "1"}]);
+    let attached = json!({"videoroom": "attached", "streams": streams});
+    seat.event(attached, Some(json!({"type": "offer", "sdp": "v=0"}))).unwrap();
+    seat
+}
+
+#[test]
+fn a_subscriber_asks_for_layers_of_the_video() {
+    let mut seat = subscriber();
+    for (layer, substream) in [(Layer::Quarter, 0), (Layer::Half, 1), (Layer::Full, 2)] {
+        seat.0.ask_for(layer);
+        let body = json!({"request": "configure", "streams": [{"mid": "1", "substream": substream}]});
+        assert_eq!(seat.said()["body"], body);
+        seat.event(json!({"videoroom": "event", "configured": "ok"}), None).unwrap();
+        seat.event(json!({"videoroom": "event", "mid": "1", "substream": substream}), None).unwrap();
+    }
+    assert_eq!(seat.0.unexpected(), None);
+}
+
+#[test]
+fn a_layer_that_is_refused_is_told_and_does_not_end_the_call() {
+    let mut seat = subscriber();
+    seat.0.ask_for(Layer::Full);
+    let transaction = seat.said()["transaction"].clone();
+    let data = json!({"videoroom": "event", "error_code": 430, "error": "Invalid value"});
+    let refusal = json!({"janus": "event", "transaction": transaction, "plugindata": {"data": data}});
+    seat.hear(refusal).unwrap();
+    assert_eq!(seat.0.unexpected().as_deref(), Some("Janus refuses the layer: 430: Invalid value"));
+    seat.event(data, None).expect_err("a refusal of something else");
+}
+
 #[test]
 fn a_session_is_kept_alive_and_ended() {
     let mut seat = Seat::new(Janus::default(), None);
