@@ -161,6 +161,11 @@ impl SocketIo {
         all.into_iter().flatten()
     }
 
+    /// The event that carries this.
+    pub(super) fn said_as(&self, what: &str) -> Option<&Exchange> {
+        self.exchanges().find(|(it, _)| *it == what || *it == "signal").map(|(_, exchange)| exchange)
+    }
+
     /// Every event that is only heard, with what it is.
     pub(crate) fn hearings(&self) -> impl Iterator<Item = (&'static str, &Hear)> {
         let all = [

@@ -2,7 +2,7 @@
 //!
 //! What the events mean is the application's affair: a [`SocketIo`] says which of them are offers, answers and candidates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -80,7 +80,7 @@ impl Connection {
         }
     }
 
-    fn words(&self) -> Words {
+    fn words(&self) -> Words<'static> {
         Words::new(self.id.as_deref(), Place { room: self.room.as_deref(), role: self.role, ..Place::default() })
     }
 
@@ -94,26 +94,26 @@ impl Connection {
         self.waiting.text(format!("4{kind}{namespace}{ack}{content}"));
     }
 
-    fn emit(&mut self, say: &Say, words: &Words) {
-        let mut event = vec![Value::from(say.event.as_str())];
-        event.extend(say.args.iter().map(|argument| words.fill(argument)));
+    fn emit(&mut self, event: &str, args: &[Value], ack: bool, words: &Words<'_>) {
+        let event_and_args: Vec<_> =
+            std::iter::once(event.into()).chain(args.iter().map(|argument| words.fill(argument))).collect();
         let mut kind = "2".to_owned();
-        if say.ack {
+        if ack {
             kind += &format!("#{}", self.next_ack);
-            self.unacknowledged.insert(self.next_ack, say.event.clone());
+            self.unacknowledged.insert(self.next_ack, event.to_owned());
             self.next_ack += 1;
         }
-        self.packet(&kind, &Value::from(event).to_string());
+        self.packet(&kind, &Value::from(event_and_args).to_string());
     }
 
-    fn exchange(&mut self, exchange: Option<Exchange>, message: &ClientMessage, to: &str) -> Result<(), ClientError> {
+    fn exchange(&mut self, exchange: Option<&Exchange>, message: &ClientMessage, to: &str) -> Result<(), ClientError> {
         let Some(Exchange { event, args, .. }) = exchange else {
             let detail = "the mapping of [signaling.socketio] has no event for it".to_owned();
             return Err(ClientError::Protocol { detail, quote: "nothing".into() });
         };
         self.other = Some(to.to_owned());
         let words = self.words().of(message);
-        self.emit(&Say { event, args, ack: false }, &words);
+        self.emit(event, args, false, &words);
         Ok(())
     }
 
@@ -248,11 +248,11 @@ impl Connection {
                 Err(ClientError::Closed { code: None, reason: "socket.io: the server disconnected the socket".into() })
             }
             "2" | "5" => {
-                let event: Vec<Value> =
+                let mut arguments: VecDeque<Value> =
                     serde_json::from_str(content).map_err(|_| broken("an event of socket.io is a JSON array"))?;
-                let (name, arguments) = event.split_first().ok_or_else(|| broken("an event without a name"))?;
+                let name = arguments.pop_front().ok_or_else(|| broken("an event without a name"))?;
                 let name = name.as_str().ok_or_else(|| broken("an event whose name is no text"))?;
-                self.hear(name, &Value::from(arguments))
+                self.hear(name, &Vec::from(arguments).into())
             }
             "3" | "6" => {
                 let event = ack.and_then(|number| self.unacknowledged.remove(&number));
@@ -347,13 +347,12 @@ impl Dialect for Connection {
 
     fn say(&mut self, message: &ClientMessage) -> Result<(), ClientError> {
         let mapping = Arc::clone(&self.mapping);
-        let exchange = |own: &Option<Exchange>| mapping.signal.clone().or_else(|| own.clone());
         match message {
             ClientMessage::Join { room } => {
                 self.room = Some(room.clone());
-                if let Some(join) = self.mapping.join.clone() {
+                if let Some(Say { event, args, ack }) = &mapping.join {
                     let words = self.words();
-                    self.emit(&join, &words);
+                    self.emit(event, args, *ack, &words);
                 }
                 match (&self.mapping.peers, self.present.take()) {
                     (Some(_), Some(present)) => self.joined(room.clone(), present),
@@ -362,9 +361,9 @@ impl Dialect for Connection {
                 }
                 Ok(())
             }
-            ClientMessage::Offer { to, .. } => self.exchange(exchange(&mapping.offer), message, to),
-            ClientMessage::Answer { to, .. } => self.exchange(exchange(&mapping.answer), message, to),
-            ClientMessage::Candidate { to, .. } => self.exchange(exchange(&mapping.candidate), message, to),
+            ClientMessage::Offer { to, .. } => self.exchange(mapping.said_as("offer"), message, to),
+            ClientMessage::Answer { to, .. } => self.exchange(mapping.said_as("answer"), message, to),
+            ClientMessage::Candidate { to, .. } => self.exchange(mapping.said_as("candidate"), message, to),
             ClientMessage::Ping { nonce } => {
                 self.waiting.ping(nonce);
                 Ok(())

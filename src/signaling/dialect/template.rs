@@ -25,11 +25,14 @@ const WORDS: [&str; 15] = [
     "version",
 ];
 
-/// What the words stand for in one message.
+/// What the words stand for in one message. Those of the message are made when they are asked for: it may be long.
 #[derive(Debug, Default)]
-pub(super) struct Words(Vec<(&'static str, Value)>);
+pub(super) struct Words<'a> {
+    place: Vec<(&'static str, Value)>,
+    message: Option<&'a ClientMessage>,
+}
 
-impl Words {
+impl<'a> Words<'a> {
     pub(super) fn new(id: Option<&str>, place: Place<'_>) -> Self {
         let role = place.role.map(|role| match role {
             Role::Offerer => "offerer",
@@ -43,45 +46,13 @@ impl Words {
             ("feed", place.feed),
             ("version", Some(env!("CARGO_PKG_VERSION"))),
         ];
-        Self(known.into_iter().filter_map(|(word, value)| Some((word, value?.into()))).collect())
+        let place = known.into_iter().filter_map(|(word, value)| Some((word, value?.into()))).collect();
+        Self { place, message: None }
     }
 
     /// With those of a description or a candidate.
-    pub(super) fn of(mut self, message: &ClientMessage) -> Self {
-        match message {
-            ClientMessage::Offer { to, sdp } => self.describe("offer", to, sdp),
-            ClientMessage::Answer { to, sdp } => self.describe("answer", to, sdp),
-            ClientMessage::Candidate { to, candidate } => self.candidate(to, candidate.as_ref()),
-            _ => {}
-        }
-        self
-    }
-
-    fn describe(&mut self, kind: &str, to: &str, sdp: &str) {
-        let description = json!({"type": kind, "sdp": sdp});
-        self.0.extend([
-            ("to", to.into()),
-            ("type", kind.into()),
-            ("sdp", sdp.into()),
-            ("signal", description.clone()),
-            ("description", description),
-        ]);
-    }
-
-    fn candidate(&mut self, to: &str, candidate: Option<&IceCandidate>) {
-        // Who hears the end need not know of it.
-        let end = IceCandidate::end();
-        let candidate = candidate.unwrap_or(&end);
-        let init = json!(candidate);
-        self.0.extend([
-            ("to", to.into()),
-            ("type", "candidate".into()),
-            ("line", candidate.candidate.as_str().into()),
-            ("mid", json!(candidate.sdp_mid)),
-            ("index", json!(candidate.sdp_m_line_index)),
-            ("signal", json!({"type": "candidate", "candidate": init.clone()})),
-            ("candidate", init),
-        ]);
+    pub(super) fn of(self, message: &'a ClientMessage) -> Self {
+        Self { message: Some(message), ..self }
     }
 
     /// The template with its words filled in.
@@ -108,29 +79,67 @@ impl Words {
 
     /// The URL with its words filled in, each as one segment of a path or one value of a query.
     pub(super) fn url(&self, template: &str) -> String {
-        let encoded = |value: &Value| {
-            let written = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            encode(&written).into()
-        };
-        Self(self.0.iter().map(|(word, value)| (*word, encoded(value))).collect()).text(template)
+        let encoded = |value: &Value| encode(&written(value)).into();
+        let place = self.place.iter().map(|(word, value)| (*word, encoded(value))).collect();
+        Words { place, message: None }.text(template)
     }
 
     /// A text that is one word becomes what the word stands for; words within a text are written into it.
     fn fill_text(&self, text: &str) -> Value {
         if let Some(value) = word(text).and_then(|word| self.get(word)) {
-            return value.clone();
+            return value;
         }
         let mut filled = text.to_owned();
-        for (word, value) in &self.0 {
-            let written = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            filled = filled.replace(&format!("{{{word}}}"), &written);
+        for word in WORDS {
+            let braced = format!("{{{word}}}");
+            if let Some(value) = filled.contains(&braced).then(|| self.get(word)).flatten() {
+                filled = filled.replace(&braced, &written(&value));
+            }
         }
         filled.into()
     }
 
-    fn get(&self, word: &str) -> Option<&Value> {
-        self.0.iter().find(|(known, _)| *known == word).map(|(_, value)| value)
+    fn get(&self, word: &str) -> Option<Value> {
+        let known = self.place.iter().find(|(known, _)| *known == word);
+        known.map(|(_, value)| value.clone()).or_else(|| of_message(self.message?, word))
     }
+}
+
+/// What a word stands for in a description or a candidate.
+fn of_message(message: &ClientMessage, word: &str) -> Option<Value> {
+    let (kind, to, sdp) = match message {
+        ClientMessage::Offer { to, sdp } => ("offer", to, sdp),
+        ClientMessage::Answer { to, sdp } => ("answer", to, sdp),
+        ClientMessage::Candidate { to, candidate } => return of_candidate(to, candidate.as_ref(), word),
+        _ => return None,
+    };
+    match word {
+        "to" => Some(to.as_str().into()),
+        "type" => Some(kind.into()),
+        "sdp" => Some(sdp.as_str().into()),
+        "signal" | "description" => Some(json!({"type": kind, "sdp": sdp})),
+        _ => None,
+    }
+}
+
+fn of_candidate(to: &str, candidate: Option<&IceCandidate>, word: &str) -> Option<Value> {
+    // Who hears the end need not know of it.
+    let end = IceCandidate::end();
+    let candidate = candidate.unwrap_or(&end);
+    match word {
+        "to" => Some(to.into()),
+        "type" => Some("candidate".into()),
+        "line" => Some(candidate.candidate.as_str().into()),
+        "mid" => Some(json!(candidate.sdp_mid)),
+        "index" => Some(json!(candidate.sdp_m_line_index)),
+        "candidate" => Some(json!(candidate)),
+        "signal" => Some(json!({"type": "candidate", "candidate": candidate})),
+        _ => None,
+    }
+}
+
+fn written(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Percent-encodes what is not unreserved (RFC 3986, section 2.3).
@@ -267,13 +276,10 @@ pub(super) fn brings_signaling(value: &Value) -> bool {
 mod tests {
     use super::*;
 
-    fn offer() -> ClientMessage {
-        ClientMessage::Offer { to: "b".into(), sdp: "v=0\r\n".into() }
-    }
-
     #[test]
     fn words_are_filled_in_with_what_they_stand_for() {
-        let words = Words::new(Some("a"), Place { room: Some("r"), ..Place::default() }).of(&offer());
+        let offer = ClientMessage::Offer { to: "b".into(), sdp: "v=0\r\n".into() };
+        let words = Words::new(Some("a"), Place { room: Some("r"), ..Place::default() }).of(&offer);
         let template =
             json!({"offer": "{description}", "to": "{to}", "from": "user-{id}", "n": 1, "in": ["{room}/{type}"]});
         let filled = json!({"offer": {"type": "offer", "sdp": "v=0\r\n"}, "to": "b", "from": "user-a", "n": 1, "in": ["r/offer"]});
@@ -320,7 +326,8 @@ mod tests {
 
     #[test]
     fn the_end_of_candidates_is_said_as_browsers_say_it() {
-        let words = Words::default().of(&ClientMessage::Candidate { to: "b".into(), candidate: None });
+        let end = ClientMessage::Candidate { to: "b".into(), candidate: None };
+        let words = Words::default().of(&end);
         assert_eq!(words.fill(&json!("{candidate}"))["candidate"], "");
         assert_eq!(read_candidate(&words.fill(&json!("{candidate}"))), Some(None));
     }

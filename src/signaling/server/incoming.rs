@@ -71,23 +71,18 @@ impl<'a> Incoming<'a> {
         text.push_str("\",\"from\":\"");
         text.push_str(from);
         text.push('"');
-        for (name, value) in &self.members {
-            if matches!(name.as_ref(), "type" | "from" | "to") {
-                continue;
-            }
+        for (name, value) in self.members_but(&["type", "from", "to"]) {
             text.push(',');
-            if name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-                text.push('"');
-                text.push_str(name);
-                text.push('"');
-            } else {
-                text.push_str(&serde_json::Value::from(name.as_ref()).to_string());
-            }
-            text.push(':');
-            text.push_str(value.get());
+            push_member(&mut text, name, value);
         }
         text.push('}');
         text.into()
+    }
+
+    /// The members that have other names than these.
+    pub(super) fn members_but(&self, names: &[&str]) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        let members = self.members.iter().filter(move |(name, _)| !names.contains(&name.as_ref()));
+        members.map(|(name, value)| (name.as_ref(), *value))
     }
 }
 
@@ -119,11 +114,25 @@ impl<'de: 'a, 'a> Deserialize<'de> for Incoming<'a> {
     }
 }
 
+/// Writes a member of an object, without what stands between members.
+pub(super) fn push_member(text: &mut String, name: &str, value: &RawValue) {
+    if name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        text.push('"');
+        text.push_str(name);
+        text.push('"');
+    } else {
+        text.push_str(&serde_json::Value::from(name).to_string());
+    }
+    text.push(':');
+    text.push_str(value.get());
+}
+
 /// A string that borrows unless it has escapes: `Cow` alone never borrows.
 #[derive(serde::Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-fn borrowed_string(raw: &RawValue) -> Option<Cow<'_, str>> {
+/// The string that stands there, if one does.
+pub(super) fn borrowed_string(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Name<'_>>(raw.get()).ok().map(|name| name.0)
 }
 

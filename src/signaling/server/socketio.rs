@@ -11,11 +11,15 @@
 //! What clients of socket.io tell each other beside a description stays with it, in a member of its own, so that they get it as
 //! it was sent, and others pass over it.
 
+use std::borrow::Cow;
 use std::future::ready;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value, json};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
 use socketioxide::extract::{Event, SocketRef, TryData};
 use socketioxide::layer::SocketIoLayer;
 use socketioxide::{SendError, SocketIo};
@@ -24,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::http::App;
 use super::hub::{Hub, Id};
-use super::incoming::Refusal;
+use super::incoming::{Incoming, Refusal, borrowed_string, push_member};
 use super::limits::{Allowance, RateLimit};
 use super::metrics::CutOff;
 use super::outbox::{End, Outbox};
@@ -91,8 +95,8 @@ fn attend(app: &Arc<App>, socket: SocketRef) {
         rate: Mutex::new(RateLimit::new(&app.hub.limits, Instant::now())),
     });
     client.enter(&room_of(socket.req_parts().uri.query().unwrap_or_default()));
-    socket.on_fallback(move |socket: SocketRef, Event(event): Event, TryData(data): TryData<Value>| {
-        client.hear(&socket, &event, data.ok());
+    socket.on_fallback(move |socket: SocketRef, Event(event): Event, TryData(argument): TryData<Box<RawValue>>| {
+        client.hear(&socket, &event, argument.ok().as_deref());
         ready(())
     });
     app.tasks.spawn(app.kill.clone().run_until_cancelled_owned(forward(Arc::clone(&app.hub), id, socket, outbox)));
@@ -118,7 +122,7 @@ impl Client {
         }
     }
 
-    fn hear(&self, socket: &SocketRef, event: &str, data: Option<Value>) {
+    fn hear(&self, socket: &SocketRef, event: &str, argument: Option<&RawValue>) {
         let allowance =
             self.rate.lock().unwrap_or_else(PoisonError::into_inner).judge(&self.hub.limits, Instant::now());
         match allowance {
@@ -134,26 +138,27 @@ impl Client {
                 return;
             }
         }
-        if let Err(refusal) = self.act(event, data) {
+        if let Err(refusal) = self.act(event, argument) {
             self.refuse(&refusal);
         }
     }
 
-    fn act(&self, event: &str, data: Option<Value>) -> Result<(), Refusal> {
+    fn act(&self, event: &str, argument: Option<&RawValue>) -> Result<(), Refusal> {
         let malformed = |what: &str| Refusal::new(ErrorCode::Malformed, format!("{event}: {what}"));
-        match (event, data) {
-            ("join", Some(Value::String(room))) => {
+        match (event, argument) {
+            ("join", argument) => {
+                let room = argument.and_then(borrowed_string);
+                let room = room.ok_or_else(|| malformed("its argument must be the name of a room"))?;
                 self.hub.leave(&self.id)?;
                 self.hub.join(&self.id, &room)
             }
-            ("join", _) => Err(malformed("its argument must be the name of a room")),
-            ("offer" | "answer" | "candidate", Some(Value::Object(mut data))) => {
-                let to = data.remove("to");
-                let to = to.as_ref().and_then(Value::as_str).ok_or_else(|| malformed("\"to\" must be a string"))?;
-                let message = relayed(event, &self.id, data).map_err(malformed)?;
-                self.hub.relay(&self.id, to, || message)
+            ("offer" | "answer" | "candidate", argument) => {
+                let said = argument.and_then(|argument| Incoming::parse(argument.get()).ok());
+                let said = said.ok_or_else(|| malformed("its argument must be an object"))?;
+                let to = said.string("to").map_err(|_| malformed("\"to\" must be a string"))?;
+                let message = relayed(event, &self.id, &said).map_err(malformed)?;
+                self.hub.relay(&self.id, &to, || message)
             }
-            ("offer" | "answer" | "candidate", _) => Err(malformed("its argument must be an object")),
             _ => Err(Refusal::new(
                 ErrorCode::UnknownType,
                 format!("{event:?}: the events are join, offer, answer and candidate"),
@@ -166,23 +171,46 @@ impl Client {
     }
 }
 
-/// An event in the hub's words. What they have no place for goes along as it is.
-fn relayed(event: &str, from: &str, data: Map<String, Value>) -> Result<Utf8Bytes, &'static str> {
-    let content = data.get(event).ok_or("its member of the same name is missing")?;
-    let mut message = Map::from_iter([("type".to_owned(), Value::from(event)), ("from".to_owned(), Value::from(from))]);
+/// An event in the hub's words. What they have no place for goes along as it is. Nothing is read that need not be.
+fn relayed(event: &str, from: &str, said: &Incoming<'_>) -> Result<Utf8Bytes, &'static str> {
+    let content = said.raw(event).ok_or("its member of the same name is missing")?;
+    let mut text = format!("{{\"type\":\"{event}\",\"from\":\"{from}\",");
     let is_plain = if event == "candidate" {
-        message.insert(event.into(), content.clone());
-        data.len() == 1
+        push_member(&mut text, event, content);
+        true
+    } else if let Some(sdp) = plain_description(event, content) {
+        push_member(&mut text, "sdp", sdp);
+        true
     } else {
-        let sdp = read_description(content).ok_or("its member of the same name has no session description")?;
-        let is_plain = data.len() == 1 && *content == json!({"type": event, "sdp": sdp});
-        message.insert("sdp".into(), sdp.into());
-        is_plain
+        let content = serde_json::from_str(content.get()).unwrap_or_default();
+        let sdp = read_description(&content).ok_or("its member of the same name has no session description")?;
+        text += &format!("\"sdp\":{}", Value::from(sdp));
+        false
     };
-    if !is_plain {
-        message.insert(MEMBER.into(), data.into());
+    if !is_plain || said.members_but(&["to", event]).next().is_some() {
+        text += &format!(",\"{MEMBER}\":");
+        for (number, (name, value)) in said.members_but(&["to"]).enumerate() {
+            text.push(if number == 0 { '{' } else { ',' });
+            push_member(&mut text, name, value);
+        }
+        text.push('}');
     }
-    Ok(Value::from(message).to_string().into())
+    text.push('}');
+    Ok(text.into())
+}
+
+/// The `sdp` of a description that has nothing else but its type.
+fn plain_description<'a>(event: &str, content: &'a RawValue) -> Option<&'a RawValue> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Description<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'a, str>,
+        #[serde(borrow)]
+        sdp: &'a RawValue,
+    }
+    let description: Description<'_> = serde_json::from_str(content.get()).ok()?;
+    (description.kind == event && description.sdp.get().starts_with('"')).then_some(description.sdp)
 }
 
 /// Passes on what the hub has for a client, until either ends.
@@ -191,9 +219,9 @@ async fn forward(hub: Arc<Hub>, id: Id, socket: SocketRef, outbox: Arc<Outbox>) 
         let end = match outbox.next().await {
             Ok(texts) => {
                 for text in texts {
-                    let Some((event, data)) = heard(&id, &text) else { continue };
+                    let Some((event, arguments)) = heard(&id, &text) else { continue };
                     // A client that does not read is waited for here, while its queue fills up.
-                    while let Err(SendError::Socket(_)) = emit(&socket, event, &data) {
+                    while let Err(SendError::Socket(_)) = socket.emit(event, &arguments) {
                         if !socket.connected() {
                             return;
                         }
@@ -212,81 +240,126 @@ async fn forward(hub: Arc<Hub>, id: Id, socket: SocketRef, outbox: Arc<Outbox>) 
     }
 }
 
-/// An event with one argument, or with two for a list of two.
-fn emit(socket: &SocketRef, event: &str, arguments: &Arguments) -> Result<(), SendError> {
-    match arguments {
-        Arguments::One(argument) => socket.emit(event, argument),
-        Arguments::Two(first, second) => socket.emit(event, &(first, second)),
-    }
+/// What an event brings: several arguments are a tuple.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Arguments<'a> {
+    One(&'a RawValue),
+    Two(&'a str, &'a RawValue),
+    Relayed(Relayed<'a>),
 }
 
-#[derive(Debug, PartialEq)]
-enum Arguments {
-    One(Value),
-    Two(Value, Value),
+/// What another client says, with who it is.
+struct Relayed<'a> {
+    from: &'a RawValue,
+    said: Said<'a>,
+}
+
+enum Said<'a> {
+    Description {
+        kind: &'static str,
+        sdp: &'a RawValue,
+    },
+    Candidate(&'a RawValue),
+    /// As a client of socket.io said it.
+    Whole(Incoming<'a>),
+}
+
+impl Serialize for Relayed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Description<'a> {
+            #[serde(rename = "type")]
+            kind: &'static str,
+            sdp: &'a RawValue,
+        }
+        let mut members = serializer.serialize_map(None)?;
+        match &self.said {
+            Said::Description { kind, sdp } => members.serialize_entry(kind, &Description { kind, sdp })?,
+            Said::Candidate(candidate) => members.serialize_entry("candidate", candidate)?,
+            Said::Whole(said) => {
+                for (name, value) in said.members_but(&["from"]) {
+                    members.serialize_entry(name, value)?;
+                }
+            }
+        }
+        members.serialize_entry("from", self.from)?;
+        members.end()
+    }
 }
 
 /// A message of the hub as an event; `None` if there is none for it.
-fn heard(own: &str, text: &str) -> Option<(&'static str, Arguments)> {
-    let mut message: Map<String, Value> = serde_json::from_str(text).ok()?;
-    let kind = message.get("type")?.as_str()?.to_owned();
-    let one = |event, argument| Some((event, Arguments::One(argument)));
-    match kind.as_str() {
-        "joined" => Some(("newUser", Arguments::Two(own.into(), message.remove("peers")?))),
-        "peer-joined" => one("newUser", message.remove("id")?),
-        "peer-left" => one("userLeft", message.remove("id")?),
-        "error" => one("refused", message.remove("message")?),
-        "offer" | "answer" | "candidate" => {
-            let event = match kind.as_str() {
-                "offer" => "offer",
-                "answer" => "answer",
-                _ => "candidate",
-            };
-            let mut data = match message.remove(MEMBER) {
-                Some(Value::Object(data)) => data,
-                _ if event == "candidate" => Map::from_iter([(kind, message.remove("candidate")?)]),
-                _ => Map::from_iter([(kind, json!({"type": event, "sdp": message.remove("sdp")?}))]),
-            };
-            data.insert("from".into(), message.remove("from")?);
-            one(event, data.into())
-        }
-        _ => None,
-    }
+fn heard<'a>(own: &'a str, text: &'a str) -> Option<(&'static str, Arguments<'a>)> {
+    let message = Incoming::parse(text).ok()?;
+    let one = |event, member| Some((event, Arguments::One(message.raw(member)?)));
+    let event = match message.string("type").ok()?.as_ref() {
+        "joined" => return Some(("newUser", Arguments::Two(own, message.raw("peers")?))),
+        "peer-joined" => return one("newUser", "id"),
+        "peer-left" => return one("userLeft", "id"),
+        "error" => return one("refused", "message"),
+        "offer" => "offer",
+        "answer" => "answer",
+        "candidate" => "candidate",
+        _ => return None,
+    };
+    let whole = message.raw(MEMBER).and_then(|whole| Incoming::parse(whole.get()).ok());
+    let said = match (whole, event) {
+        (Some(whole), _) => Said::Whole(whole),
+        (None, "candidate") => Said::Candidate(message.raw("candidate")?),
+        (None, kind) => Said::Description { kind, sdp: message.raw("sdp")? },
+    };
+    Some((event, Arguments::Relayed(Relayed { from: message.raw("from")?, said })))
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn passed(event: &str, data: Value) -> (String, Option<(&'static str, Arguments)>) {
-        let Value::Object(data) = data else { panic!("no object") };
-        let text = relayed(event, "a", data).unwrap().to_string();
-        let heard = heard("b", &text);
+    fn passed(event: &str, said: &Value) -> (String, Option<(&'static str, Value)>) {
+        let text = relayed(event, "a", &Incoming::parse(&said.to_string()).unwrap()).unwrap().to_string();
+        let heard = as_json("b", &text);
         (text, heard)
+    }
+
+    fn as_json(own: &str, text: &str) -> Option<(&'static str, Value)> {
+        heard(own, text).map(|(event, arguments)| (event, serde_json::to_value(&arguments).unwrap()))
     }
 
     #[test]
     fn an_offer_is_the_same_for_all() {
-        let (text, heard) = passed("offer", json!({"offer": {"type": "offer", "sdp": "v=0"}}));
-        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), json!({"type": "offer", "from": "a", "sdp": "v=0"}));
-        let arrived = json!({"offer": {"type": "offer", "sdp": "v=0"}, "from": "a"});
-        assert_eq!(heard, Some(("offer", Arguments::One(arrived))));
+        let (text, heard) = passed("offer", &json!({"offer": {"type": "offer", "sdp": "v=0\r\n"}, "to": "b"}));
+        assert_eq!(text, r#"{"type":"offer","from":"a","sdp":"v=0\r\n"}"#);
+        let arrived = json!({"offer": {"type": "offer", "sdp": "v=0\r\n"}, "from": "a"});
+        assert_eq!(heard, Some(("offer", arrived)));
     }
 
     #[test]
     fn what_an_application_adds_goes_along() {
-        let data = json!({"candidate": {"candidate": "candidate:1"}, "name": "Ada"});
-        let (text, heard) = passed("candidate", data);
-        assert!(text.contains(r#""candidate":{"candidate":"candidate:1"},"from""#), "{text}");
+        let said = json!({"candidate": {"candidate": "candidate:1"}, "name": "Ada", "from": "victim", "to": "b"});
+        let (text, heard) = passed("candidate", &said);
+        let init = r#"{"candidate":"candidate:1"}"#;
+        let whole = format!(r#"{{"candidate":{init},"from":"victim","name":"Ada"}}"#);
+        assert_eq!(text, format!(r#"{{"type":"candidate","from":"a","candidate":{init},"socketio":{whole}}}"#));
         let arrived = json!({"candidate": {"candidate": "candidate:1"}, "name": "Ada", "from": "a"});
-        assert_eq!(heard, Some(("candidate", Arguments::One(arrived))));
+        assert_eq!(heard, Some(("candidate", arrived)));
+    }
+
+    #[test]
+    fn a_description_in_another_form_arrives_in_it_and_is_understood_by_others() {
+        let (text, heard) = passed("answer", &json!({"answer": "v=0", "to": "b"}));
+        assert_eq!(text, r#"{"type":"answer","from":"a","sdp":"v=0","socketio":{"answer":"v=0"}}"#);
+        assert_eq!(heard, Some(("answer", json!({"answer": "v=0", "from": "a"}))));
+        let wrong = Incoming::parse(r#"{"offer": 7}"#).unwrap();
+        assert_eq!(relayed("offer", "a", &wrong), Err("its member of the same name has no session description"));
     }
 
     #[test]
     fn a_newcomer_hears_who_is_there() {
         let joined = r#"{"type":"joined","room":"r","peers":["a"]}"#;
-        assert_eq!(heard("b", joined), Some(("newUser", Arguments::Two("b".into(), json!(["a"])))));
-        assert_eq!(heard("b", r#"{"type":"left","room":"r"}"#), None);
+        assert_eq!(as_json("b", joined), Some(("newUser", json!(["b", ["a"]]))));
+        assert_eq!(as_json("b", r#"{"type":"left","room":"r"}"#), None);
     }
 
     #[test]
