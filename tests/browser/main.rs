@@ -1,0 +1,16 @@
+//! Browser peers, and people in browsers of their own: real Chromium and Firefox.
+
+mod bulk;
+mod calls;
+#[path = "../common/mod.rs"]
+mod common;
+mod crash;
+mod doctor;
+mod guard;
+mod human;
+mod killed;
+mod people;
+mod people_support;
+mod people_trouble;
+mod support;
+mod trust;

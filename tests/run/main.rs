@@ -1,0 +1,26 @@
+//! Runs of scenarios with the program itself, from the command line to the record.
+
+mod browser_dialects;
+mod capacity;
+mod capture;
+mod churn;
+#[path = "../common/mod.rs"]
+mod common;
+mod dialects;
+mod faults;
+mod foreign_client;
+mod gates;
+mod interop;
+mod interrupted;
+mod kernel;
+mod mapping;
+mod networks;
+mod preflight;
+mod programs;
+mod refused;
+mod repeat;
+mod rooms;
+mod rtcstats;
+mod signaling;
+mod smoke;
+mod stacks;
