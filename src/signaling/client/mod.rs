@@ -112,7 +112,8 @@ impl Client {
     ) -> Result<Self, ClientError> {
         let line = Arc::new(Line { sink, dialect: std::sync::Mutex::new(dialect), wake: Notify::new() });
         let meeting = endpoint.meeting.clone();
-        let publisher = place.peer.map(|peer| (peer.to_owned(), meeting.clone()));
+        let publisher =
+            place.peer.map(|peer| Publisher { peer: peer.to_owned(), meeting: meeting.clone(), is_answered: false });
         let mut receiver = Receiver::new(Link::Own { source, line: Arc::clone(&line), attendance: None, publisher });
         // Some servers are spoken to first.
         line.flush().await?;
@@ -354,10 +355,19 @@ enum Link {
         line: Arc<Line>,
         /// If the server does not tell who comes.
         attendance: Option<Attendance>,
-        /// The peer, and whom to tell what to follow to get its media.
-        publisher: Option<(String, Meeting)>,
+        /// Until others have been told what to follow to get its media.
+        publisher: Option<Publisher>,
     },
     Shared(Inbox),
+}
+
+/// A peer whose media others may want.
+#[derive(Debug)]
+struct Publisher {
+    peer: String,
+    /// Who is told what to follow to get it.
+    meeting: Meeting,
+    is_answered: bool,
 }
 
 /// What comes for one of the calls that share a connection.
@@ -409,13 +419,16 @@ impl Receiver {
         loop {
             let timeout = {
                 let mut dialect = line.dialect();
-                if let Some(message) = dialect.waiting().messages.pop_front() {
-                    // Once it is answered, there is something to follow.
-                    if let (ServerMessage::Answer { .. }, Some((peer, meeting)), Some(feed)) =
-                        (&message, publisher.as_ref(), dialect.feed())
-                    {
-                        meeting.announce(peer, feed);
+                let message = dialect.waiting().messages.pop_front();
+                if let Some(it) = publisher {
+                    // Not earlier: what it publishes is complete then.
+                    it.is_answered |= matches!(message, Some(ServerMessage::Answer { .. }));
+                    if let Some(feed) = it.is_answered.then(|| dialect.feed()).flatten() {
+                        it.meeting.announce(&it.peer, feed);
+                        *publisher = None;
                     }
+                }
+                if let Some(message) = message {
                     return Ok(message);
                 }
                 dialect.poll_timeout()

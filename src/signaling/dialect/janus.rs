@@ -109,6 +109,7 @@ pub(super) fn open(settings: &Janus, url: &str, place: Place<'_>) -> Opening {
         session: None,
         handle: None,
         feed: None,
+        is_up: false,
         room: 0,
         early: Some(Vec::new()),
         joining: None,
@@ -148,6 +149,8 @@ struct Connection {
     handle: Option<u64>,
     /// Whom it subscribes to, or under which number others can subscribe to it.
     feed: Option<Value>,
+    /// Whether the connection for media is.
+    is_up: bool,
     room: u64,
     /// Candidates that came before the description that they belong to, until that is there.
     early: Option<Vec<ServerMessage>>,
@@ -283,8 +286,12 @@ impl Connection {
                 Ok(())
             }
             "timeout" => Err(ClientError::Refusal { message: "the session timed out".into() }),
+            "webrtcup" => {
+                self.is_up = true;
+                Ok(())
+            }
             // Acknowledgements, and news of the media that its receiver knows better.
-            "ack" | "webrtcup" | "media" | "slowlink" | "detached" | "server_info" => Ok(()),
+            "ack" | "media" | "slowlink" | "detached" | "server_info" => Ok(()),
             _ => Err(ClientError::Protocol { detail: "no message of Janus".into(), quote: excerpt(text) }),
         }
     }
@@ -418,7 +425,8 @@ impl Dialect for Connection {
     }
 
     fn feed(&self) -> Option<Value> {
-        self.feed.clone().filter(|_| !self.follows)
+        // Before, Janus knows of no such feed.
+        self.feed.clone().filter(|_| !self.follows && self.is_up)
     }
 
     fn ask_for(&mut self, layer: Layer) {

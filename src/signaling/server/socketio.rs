@@ -48,6 +48,9 @@ const BUSY: Duration = Duration::from_millis(5);
 /// How long a client may take to connect to the namespace.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// What an event brings, as it stands there. (Alone, a `RawValue` would count as a list of all arguments.)
+type Argument = Option<Box<RawValue>>;
+
 /// Serves it beside the other routes, until `stop`.
 pub(super) fn layer(app: &Arc<App>, stop: CancellationToken) -> SocketIoLayer {
     let limits = &app.hub.limits;
@@ -95,8 +98,8 @@ fn attend(app: &Arc<App>, socket: SocketRef) {
         rate: Mutex::new(RateLimit::new(&app.hub.limits, Instant::now())),
     });
     client.enter(&room_of(socket.req_parts().uri.query().unwrap_or_default()));
-    socket.on_fallback(move |socket: SocketRef, Event(event): Event, TryData(argument): TryData<Box<RawValue>>| {
-        client.hear(&socket, &event, argument.ok().as_deref());
+    socket.on_fallback(move |socket: SocketRef, Event(event): Event, TryData(argument): TryData<Argument>| {
+        client.hear(&socket, &event, argument.ok().flatten().as_deref());
         ready(())
     });
     app.tasks.spawn(app.kill.clone().run_until_cancelled_owned(forward(Arc::clone(&app.hub), id, socket, outbox)));

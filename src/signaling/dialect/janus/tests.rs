@@ -104,7 +104,9 @@ fn a_publisher_makes_the_room_or_finds_it_made() {
             (&json!("join"), &json!("publisher"), &create["body"]["room"])
         );
         seat.event(json!({"videoroom": "joined", "id": 42, "publishers": []}), None).unwrap();
-        assert_eq!((seat.heard(), seat.0.feed()), (joined(), Some(json!(42))));
+        assert_eq!((seat.heard(), seat.0.feed()), (joined(), None));
+        seat.hear(json!({"janus": "webrtcup"})).unwrap();
+        assert_eq!(seat.0.feed(), Some(json!(42)));
     }
 }
 
