@@ -7,7 +7,8 @@ use harness::signaling::protocol::ServerMessage;
 use harness::signaling::{Client, Identity, Limits, Server, ServerConfig};
 use serde_json::Value;
 
-/// Calls of browsers and a simulated peer, each of which offers once and answers once.
+/// Calls of browsers and a simulated peer, each of which offers once and answers once. One after the other: what browsers that start
+/// take of the machine, the first packets of other calls would lack.
 const CALLS: &str = r#"
 [[peers]]
 engine = "native"
@@ -25,7 +26,8 @@ answerer = "firefox"
 offerer = "firefox"
 answerer = "native"
 [load]
-hold = "2s"
+arrivals = "0.2/s"
+hold = "3s"
 "#;
 
 fn run(name: &str, text: &str) -> (Lab, Run) {
