@@ -7,8 +7,8 @@ use harness::signaling::protocol::ServerMessage;
 use harness::signaling::{Client, Identity, Limits, Server, ServerConfig};
 use serde_json::Value;
 
-/// Calls of browsers and a simulated peer, each of which offers once and answers once. One after the other: what browsers that start
-/// take of the machine, the first packets of other calls would lack.
+/// Calls of browsers and a simulated peer, each of which offers once and answers once. Browsers that start take all of a small machine,
+/// and the first packets of other calls suffer: calls are long enough for that to be little, and none ends while another begins.
 const CALLS: &str = r#"
 [[peers]]
 engine = "native"
@@ -26,8 +26,8 @@ answerer = "firefox"
 offerer = "firefox"
 answerer = "native"
 [load]
-arrivals = "0.2/s"
-hold = "3s"
+arrivals = "1/s"
+hold = "6s"
 "#;
 
 fn run(name: &str, text: &str) -> (Lab, Run) {
