@@ -16,14 +16,16 @@ use crate::plan::{Layer, VideoCodec};
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum FixtureError {
     /// The file cannot be read.
-    #[error("media fixture {} cannot be read: {reason}; the directory must hold {wanted}", path.display())]
+    #[error("media fixture {} cannot be read: {reason}; the directory must hold {name} ({form})", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// The system's message.
         reason: String,
-        /// The name that is looked for, and what it must be.
-        wanted: &'static str,
+        /// The name that is looked for.
+        name: &'static str,
+        /// What it must be.
+        form: &'static str,
     },
     /// The file does not hold what it should.
     #[error("media fixture {} cannot be used: {reason}; fixtures/README.md says what is needed", path.display())]
@@ -43,46 +45,6 @@ pub struct Frame {
     pub data: Bytes,
     /// Whether it can be decoded without any other.
     pub key: bool,
-}
-
-/// Where a video comes from.
-struct File {
-    codec: VideoCodec,
-    name: &'static str,
-    /// The name, and what it must be.
-    wanted: &'static str,
-    built_in: &'static [u8],
-}
-
-static FULL: File = File {
-    codec: VideoCodec::Vp8,
-    name: "vp8.ivf",
-    wanted: "vp8.ivf (VP8 in IVF)",
-    built_in: include_bytes!("../../fixtures/vp8.ivf"),
-};
-static HALF: File = File {
-    codec: VideoCodec::Vp8,
-    name: "vp8-half.ivf",
-    wanted: "vp8-half.ivf (VP8 in IVF)",
-    built_in: include_bytes!("../../fixtures/vp8-half.ivf"),
-};
-static QUARTER: File = File {
-    codec: VideoCodec::Vp8,
-    name: "vp8-quarter.ivf",
-    wanted: "vp8-quarter.ivf (VP8 in IVF)",
-    built_in: include_bytes!("../../fixtures/vp8-quarter.ivf"),
-};
-static H264: File = File {
-    codec: VideoCodec::H264,
-    name: "h264.h264",
-    wanted: "h264.h264 (Annex B)",
-    built_in: include_bytes!("../../fixtures/h264.h264"),
-};
-
-impl File {
-    fn path(&self, directory: Option<&Path>) -> PathBuf {
-        directory.unwrap_or_else(|| Path::new("fixtures")).join(self.name)
-    }
 }
 
 /// Pre-encoded video, at least one frame long, with a key frame first.
@@ -105,10 +67,7 @@ impl VideoFixture {
     ///
     /// The file is missing, is not of the codec, or cannot be sent in a loop.
     pub fn load(codec: VideoCodec, directory: Option<&Path>) -> Result<Arc<Self>, FixtureError> {
-        match codec {
-            VideoCodec::Vp8 => Self::load_file(&FULL, directory),
-            VideoCodec::H264 => Self::load_file(&H264, directory),
-        }
+        Self::load_layer(codec, Layer::Full, directory)
     }
 
     /// The layers of simulcast, from the smallest: the built-in ones, or `vp8-quarter.ivf`, `vp8-half.ivf` and `vp8.ivf` from
@@ -119,32 +78,44 @@ impl VideoFixture {
     /// Those of [`load`](Self::load), or a layer is not larger than the one before it.
     pub fn load_layers(directory: Option<&Path>) -> Result<Vec<(Layer, Arc<Self>)>, FixtureError> {
         let mut layers: Vec<(Layer, Arc<Self>)> = Vec::with_capacity(Layer::ALL.len());
-        for (layer, file) in Layer::ALL.into_iter().zip([&QUARTER, &HALF, &FULL]) {
-            let fixture = Self::load_file(file, directory)?;
+        for layer in Layer::ALL {
+            let fixture = Self::load_layer(VideoCodec::Vp8, layer, directory)?;
             if let Some((_, below)) = layers.last().filter(|(_, below)| fixture.width <= below.width) {
                 let reason = format!("it is {} pixels wide, and the layer below it {}", fixture.width, below.width);
-                return Err(FixtureError::Invalid { path: file.path(directory), reason });
+                return Err(FixtureError::Invalid { path: path(directory, layer.fixture_file()), reason });
             }
             layers.push((layer, fixture));
         }
         Ok(layers)
     }
 
-    fn load_file(file: &'static File, directory: Option<&Path>) -> Result<Arc<Self>, FixtureError> {
+    /// H.264 is there in one size.
+    fn load_layer(codec: VideoCodec, layer: Layer, directory: Option<&Path>) -> Result<Arc<Self>, FixtureError> {
         static LOADED: LazyLock<Mutex<HashMap<(&str, Option<PathBuf>), Arc<VideoFixture>>>> =
             LazyLock::new(Mutex::default);
+        let (name, form, built_in) = match (codec, layer) {
+            (VideoCodec::H264, _) => ("h264.h264", "Annex B", &include_bytes!("../../fixtures/h264.h264")[..]),
+            (VideoCodec::Vp8, layer) => {
+                let built_in = match layer {
+                    Layer::Quarter => &include_bytes!("../../fixtures/vp8-quarter.ivf")[..],
+                    Layer::Half => &include_bytes!("../../fixtures/vp8-half.ivf")[..],
+                    Layer::Full => &include_bytes!("../../fixtures/vp8.ivf")[..],
+                };
+                (layer.fixture_file(), "VP8 in IVF", built_in)
+            }
+        };
         // Held while a file is read, so that a thousand peers that start together read it once.
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (file.name, directory.map(Path::to_owned));
+        let key = (name, directory.map(Path::to_owned));
         if let Some(fixture) = loaded.get(&key) {
             return Ok(Arc::clone(fixture));
         }
-        let content = match directory {
-            Some(directory) => read(directory, file.name, file.wanted)?,
-            None => Bytes::from_static(file.built_in),
+        let file = match directory {
+            Some(directory) => read(directory, name, form)?,
+            None => Bytes::from_static(built_in),
         };
-        let fixture = Self::parse(file.codec, &content)
-            .map_err(|reason| FixtureError::Invalid { path: file.path(directory), reason })?;
+        let invalid = |reason| FixtureError::Invalid { path: path(directory, name), reason };
+        let fixture = Self::parse(codec, &file).map_err(invalid)?;
         Ok(Arc::clone(loaded.entry(key).or_insert_with(|| Arc::new(fixture))))
     }
 
@@ -254,7 +225,7 @@ impl AudioFixture {
             parse(Path::new("fixtures").join(NAME), file)
         };
         match directory {
-            Some(directory) => parse(directory.join(NAME), read(directory, NAME, "opus.ogg (Opus in Ogg)")?),
+            Some(directory) => parse(directory.join(NAME), read(directory, NAME, "Opus in Ogg")?),
             None => OPUS.get_or_init(built_in).clone(),
         }
     }
@@ -294,11 +265,15 @@ impl AudioFixture {
     }
 }
 
-fn read(directory: &Path, name: &str, wanted: &'static str) -> Result<Bytes, FixtureError> {
+fn path(directory: Option<&Path>, name: &str) -> PathBuf {
+    directory.unwrap_or_else(|| Path::new("fixtures")).join(name)
+}
+
+fn read(directory: &Path, name: &'static str, form: &'static str) -> Result<Bytes, FixtureError> {
     let path = directory.join(name);
     match std::fs::read(&path) {
         Ok(file) => Ok(file.into()),
-        Err(error) => Err(FixtureError::Unreadable { path, reason: error.to_string(), wanted }),
+        Err(error) => Err(FixtureError::Unreadable { path, reason: error.to_string(), name, form }),
     }
 }
 
@@ -369,7 +344,7 @@ mod tests {
     fn layers_of_one_size_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         for name in VideoCodec::Vp8.fixture_files(true) {
-            std::fs::write(directory.path().join(name), FULL.built_in).unwrap();
+            std::fs::write(directory.path().join(name), include_bytes!("../../fixtures/vp8.ivf")).unwrap();
         }
         let error = VideoFixture::load_layers(Some(directory.path())).unwrap_err().to_string();
         assert!(

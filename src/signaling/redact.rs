@@ -23,8 +23,9 @@ pub(crate) fn redacted(url: &str) -> String {
 /// What a server said, without the query of the URL that it was asked at, and without the values of that.
 pub(super) fn redacted_answer(text: &str, url: &str) -> String {
     let Some((_, query)) = url.split_once('?').filter(|(_, query)| !query.is_empty()) else { return text.to_owned() };
-    let values = query.split('&').filter_map(|member| member.split_once('=').map(|(_, value)| value.to_owned()));
-    let values = values.flat_map(|value| [decoded(&value), value]).filter(|value| value.len() >= SHORTEST_SECRET);
+    let written = query.split('&').filter_map(|member| member.split_once('=').map(|(_, value)| value.to_owned()));
+    let decoded = form_urlencoded::parse(query.as_bytes()).map(|(_, value)| value.into_owned());
+    let values = written.chain(decoded).filter(|value| value.len() >= SHORTEST_SECRET);
     values.fold(text.replace(query, HIDDEN), |text, value| text.replace(&value, HIDDEN))
 }
 
@@ -36,26 +37,6 @@ fn without_user(place: &str) -> String {
         Some((_, host)) => format!("{scheme}://{HIDDEN}@{host}{path}"),
         None => place.to_owned(),
     }
-}
-
-/// Without percent-encoding (RFC 3986, section 2.1).
-fn decoded(value: &str) -> String {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let [first, others @ ..] = rest {
-        let hex = others.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &others[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = others;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

@@ -313,14 +313,14 @@ impl Judge {
     fn compare_layers(&mut self, layers: &mut Layers, frame: &Assembled<'_>) -> Verdict {
         let Some(Found { layer, fixture, changes }) = layers.find(frame.content, self.position) else {
             // As of a single fixture. If it was damaged, it may have been the first one of another layer.
-            let fixture = layers.any();
+            let verdict = self.compare(layers.any(), frame);
             layers.lose();
-            return self.compare(&fixture, frame);
+            return verdict;
         };
         if changes {
             self.position = None;
         }
-        match self.compare(&fixture, frame) {
+        match self.compare(fixture, frame) {
             Verdict::Intact { key, .. } if changes && !key && !frame.after_gap => Verdict::Misplaced,
             Verdict::Intact { .. } if !layers.take(layer, frame.at) => Verdict::Misplaced,
             verdict => verdict,

@@ -334,13 +334,13 @@ impl Connection {
     fn hear_event(&mut self, message: &Value) -> Result<(), ClientError> {
         let data = message.pointer("/plugindata/data").unwrap_or(&Value::Null);
         if let Some(code) = data.get("error_code") {
-            let message_text = refusal(Some(code), data.get("error"), &data.to_string());
+            let text = refusal(Some(code), data.get("error"), &data.to_string());
             if self.asked.is_some() && self.asked.as_deref() == message.get("transaction").and_then(Value::as_str) {
                 // The call goes on without.
-                self.refused = Some(message_text);
+                self.refused = Some(text);
                 return Ok(());
             }
-            return Err(ClientError::Refusal { message: message_text });
+            return Err(ClientError::Refusal { message: text });
         }
         let what = data.get("videoroom").or_else(|| data.get("audiobridge")).and_then(Value::as_str);
         match (self.state, what) {

@@ -38,9 +38,9 @@ impl LayerRequest {
 }
 
 /// A frame that is in one of the layers.
-pub(super) struct Found {
+pub(super) struct Found<'a> {
     pub(super) layer: Layer,
-    pub(super) fixture: Arc<VideoFixture>,
+    pub(super) fixture: &'a VideoFixture,
     /// Whether the frame before it was of another layer.
     pub(super) changes: bool,
 }
@@ -71,7 +71,7 @@ impl Layers {
     }
 
     /// The layer that has this frame; `position` is where in the layer that comes the frame before it was.
-    pub(super) fn find(&mut self, content: &[u8], position: Option<usize>) -> Option<Found> {
+    pub(super) fn find(&mut self, content: &[u8], position: Option<usize>) -> Option<Found<'_>> {
         let follows = |(_, fixture): &(Layer, Arc<VideoFixture>)| {
             let next = position.map(|position| (position + 1) % fixture.frames().len());
             next.is_some_and(|next| fixture.frames()[next].data == content)
@@ -84,16 +84,12 @@ impl Layers {
         };
         self.current = Some(index);
         let (layer, fixture) = &self.fixtures[index];
-        Some(Found {
-            layer: *layer,
-            fixture: Arc::clone(fixture),
-            changes: before.is_some_and(|before| before != index),
-        })
+        Some(Found { layer: *layer, fixture, changes: before.is_some_and(|before| before != index) })
     }
 
     /// A fixture to say of a frame that it is in none.
-    pub(super) fn any(&self) -> Arc<VideoFixture> {
-        Arc::clone(&self.fixtures[0].1)
+    pub(super) fn any(&self) -> &VideoFixture {
+        &self.fixtures[0].1
     }
 
     /// Which layer comes is not certain any more.
