@@ -1,7 +1,8 @@
 //! What waits for one client to read it: bounded, so that a client that does not read costs a fixed amount.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
@@ -18,7 +19,7 @@ pub(super) enum End {
     Shutdown,
 }
 
-/// The queue of one client: filled by anybody, emptied by the client's own task.
+/// The queue of one client: filled by anybody, emptied by the client's own task, if it has to wait at all.
 #[derive(Debug)]
 pub(super) struct Outbox {
     state: Mutex<State>,
@@ -32,6 +33,19 @@ struct State {
     queue: VecDeque<Utf8Bytes>,
     bytes: usize,
     end: Option<End>,
+    /// How to send without the client's task.
+    way: Option<Way>,
+    /// The client's task has what was queued, and what comes now must wait for it.
+    is_taken: bool,
+}
+
+/// Sends a message to a client; `false` if it must read before.
+struct Way(Box<dyn Fn(&str) -> bool + Send + Sync>);
+
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Way")
+    }
 }
 
 impl Outbox {
@@ -44,11 +58,20 @@ impl Outbox {
         }
     }
 
-    /// Queues a message. If it does not fit, the client is given up and its queue freed.
+    /// One whose client can be sent messages without its task, as long as it reads them.
+    pub(super) fn with_way(limits: &Limits, way: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        let outbox = Self::new(limits);
+        outbox.lock().way = Some(Way(Box::new(way)));
+        outbox
+    }
+
+    /// Sends a message if that is possible at once, and queues it if not. If it does not fit, the client is given up and its
+    /// queue freed.
     pub(super) fn push(&self, text: Utf8Bytes) {
         {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if state.end.is_some() {
+            let mut state = self.lock();
+            let has_turn = state.queue.is_empty() && !state.is_taken;
+            if state.end.is_some() || has_turn && state.way.as_ref().is_some_and(|Way(way)| way(&text)) {
                 return;
             }
             state.bytes += text.len();
@@ -62,14 +85,17 @@ impl Outbox {
 
     /// Asks the client's task to say good-bye once what is queued has been sent.
     pub(super) fn shut_down(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).end.get_or_insert(End::Shutdown);
+        let mut state = self.lock();
+        state.end.get_or_insert(End::Shutdown);
+        state.way = None;
+        drop(state);
         self.waker.wake();
     }
 
     /// Ready once the connection must end; the task is woken by this and by every message.
     pub(super) fn poll_end(&self, cx: &Context<'_>) -> Poll<End> {
         self.waker.register(cx.waker());
-        match self.state.lock().unwrap_or_else(PoisonError::into_inner).end {
+        match self.lock().end {
             Some(end) => Poll::Ready(end),
             None => Poll::Pending,
         }
@@ -95,14 +121,21 @@ impl Outbox {
 
     /// Everything that is queued.
     pub(super) fn take(&self) -> VecDeque<Utf8Bytes> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         state.bytes = 0;
+        state.is_taken = !state.queue.is_empty();
         std::mem::take(&mut state.queue)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::Waker;
 
     use super::*;
@@ -134,6 +167,33 @@ mod tests {
         outbox.push("ab".into());
         outbox.push("cd".into());
         assert_eq!(end(&outbox), Poll::Ready(End::Overflow));
+    }
+
+    #[test]
+    fn what_is_sent_at_once_overtakes_nothing() {
+        let (sent, reads) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(true)));
+        let (seen, is_reading) = (sent.clone(), reads.clone());
+        let outbox = Outbox::with_way(&Limits::default(), move |text| {
+            let is_reading = is_reading.load(Ordering::Relaxed);
+            is_reading.then(|| seen.lock().unwrap().push(text.to_owned())).is_some()
+        });
+        outbox.push("a".into());
+        outbox.push("b".into());
+        reads.store(false, Ordering::Relaxed);
+        outbox.push("c".into());
+        reads.store(true, Ordering::Relaxed);
+        outbox.push("d".into());
+        assert_eq!(*sent.lock().unwrap(), ["a", "b"]);
+        assert_eq!(outbox.take(), ["c", "d"].map(Utf8Bytes::from));
+        // The task has "c" and "d", and has not come back yet.
+        outbox.push("e".into());
+        assert_eq!(outbox.take(), ["e"].map(Utf8Bytes::from));
+        assert!(outbox.take().is_empty());
+        outbox.push("f".into());
+        assert_eq!(*sent.lock().unwrap(), ["a", "b", "f"]);
+        outbox.shut_down();
+        outbox.push("g".into());
+        assert_eq!(*sent.lock().unwrap(), ["a", "b", "f"]);
     }
 
     #[test]

@@ -11,45 +11,39 @@
 //! What clients of socket.io tell each other beside a description stays with it, in a member of its own, so that they get it as
 //! it was sent, and others pass over it.
 
-use std::borrow::Cow;
-use std::future::ready;
-use std::sync::{Arc, Mutex, PoisonError};
+mod events;
+
+use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
-use serde_json::Value;
 use serde_json::value::RawValue;
-use socketioxide::extract::{Event, SocketRef, TryData};
+use socketioxide::adapter::LocalAdapter;
+use socketioxide::extract::SocketRef;
+use socketioxide::handler::{ConnectHandler, DisconnectHandler, MessageHandler, Value};
 use socketioxide::layer::SocketIoLayer;
+use socketioxide::socket::{DisconnectReason, Socket};
 use socketioxide::{SendError, SocketIo};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::http::App;
 use super::hub::{Hub, Id};
-use super::incoming::{Incoming, Refusal, borrowed_string, push_member};
+use super::incoming::{Incoming, Refusal, borrowed_string};
 use super::limits::{Allowance, RateLimit};
 use super::metrics::CutOff;
 use super::outbox::{End, Outbox};
 use super::tongue::Scene;
-use crate::signaling::dialect::read_description;
 use crate::signaling::protocol::ErrorCode;
+use events::{heard, relayed};
 
 /// Where it is served, without the slash at the end.
 pub(super) const PATH: &str = "/socket.io";
 
 /// The room of clients that ask for none.
 const COMMON_ROOM: &str = "socket.io";
-/// The member that carries what only applications of socket.io know.
-const MEMBER: &str = "socketio";
 /// How long to wait for a client to read, before its queue is looked at again.
 const BUSY: Duration = Duration::from_millis(5);
 /// How long a client may take to connect to the namespace.
 const CONNECT: Duration = Duration::from_secs(10);
-
-/// What an event brings, as it stands there. (Alone, a `RawValue` would count as a list of all arguments.)
-type Argument = Option<Box<RawValue>>;
 
 /// Serves it beside the other routes, until `stop`.
 pub(super) fn layer(app: &Arc<App>, stop: CancellationToken) -> SocketIoLayer {
@@ -61,48 +55,70 @@ pub(super) fn layer(app: &Arc<App>, stop: CancellationToken) -> SocketIoLayer {
         .connect_timeout(CONNECT)
         .max_payload(limits.message_bytes as u64)
         .build_layer();
-    let served = io.clone();
+    let (served, stopped) = (io.clone(), stop.clone());
     app.tasks.spawn(app.kill.clone().run_until_cancelled_owned(async move {
-        stop.cancelled().await;
+        stopped.cancelled().await;
+        for socket in served.sockets() {
+            let _ = socket.disconnect();
+        }
         // Whose client has left the namespace still has the connection.
         served.close().await;
     }));
-    let app = Arc::clone(app);
-    // What a handler awaits runs on a task of its own, which would let events overtake each other: nothing is awaited.
-    io.ns("/", move |socket: SocketRef| {
-        attend(&app, socket);
-        ready(())
-    });
+    io.ns("/", Door { app: Arc::clone(app), stop });
     layer
 }
 
-/// Takes a client in.
-fn attend(app: &Arc<App>, socket: SocketRef) {
-    let hub = Arc::clone(&app.hub);
-    let id: Id = socket.id.to_string().into();
-    let outbox = Arc::new(Outbox::new(&hub.limits));
-    if !hub.register(id.clone(), outbox.clone(), true) {
-        let _ = socket.disconnect();
-        return;
+/// Takes clients in.
+///
+/// It and what it sets up are handlers of their own: the library runs each closure on a task of its own, which costs more than
+/// what is done here, and lets events overtake each other.
+#[derive(Clone)]
+struct Door {
+    app: Arc<App>,
+    stop: CancellationToken,
+}
+
+/// Marks handlers that run where the library has read what they handle.
+enum Inline {}
+
+impl ConnectHandler<LocalAdapter, Inline> for Door {
+    fn call(&self, socket: Arc<Socket>, _auth: Option<Value>) {
+        let socket = SocketRef::from(socket);
+        let hub = Arc::clone(&self.app.hub);
+        let id: Id = socket.id.to_string().into();
+        let outbox = outbox(&self.app, &id, &socket);
+        if !hub.register(id.clone(), outbox.clone(), true) {
+            let _ = socket.disconnect();
+            return;
+        }
+        socket.on_disconnect(Leaving { hub: Arc::clone(&hub), id: id.clone(), outbox: outbox.clone() });
+        let rate = Mutex::new(RateLimit::new(&hub.limits, Instant::now()));
+        let client = Arc::new(Client { hub, id, outbox, rate });
+        // Before it is told that it is in: it may answer at once.
+        socket.on_fallback(Arc::clone(&client));
+        client.enter(&room_of(socket.req_parts().uri.query().unwrap_or_default()));
+        if self.stop.is_cancelled() || !socket.connected() {
+            let _ = socket.disconnect();
+        }
     }
-    let (leaving, gone, unheard) = (Arc::clone(&hub), id.clone(), outbox.clone());
-    socket.on_disconnect(move || {
-        leaving.unregister(&gone);
-        unheard.shut_down();
-        ready(())
-    });
-    let client = Arc::new(Client {
-        hub,
-        id: id.clone(),
-        outbox: outbox.clone(),
-        rate: Mutex::new(RateLimit::new(&app.hub.limits, Instant::now())),
-    });
-    client.enter(&room_of(socket.req_parts().uri.query().unwrap_or_default()));
-    socket.on_fallback(move |socket: SocketRef, Event(event): Event, TryData(argument): TryData<Argument>| {
-        client.hear(&socket, &event, argument.ok().flatten().as_deref());
-        ready(())
-    });
-    app.tasks.spawn(app.kill.clone().run_until_cancelled_owned(forward(Arc::clone(&app.hub), id, socket, outbox)));
+}
+
+/// What waits for a client. As long as it reads, nothing does, and the client needs no task.
+fn outbox(app: &Arc<App>, id: &Id, socket: &SocketRef) -> Arc<Outbox> {
+    Arc::new_cyclic(|outbox: &Weak<Outbox>| {
+        let (outbox, is_slow) = (outbox.clone(), Once::new());
+        let (server, id, socket) = (Arc::clone(app), id.clone(), socket.clone());
+        Outbox::with_way(&app.hub.limits, move |text| {
+            let is_sent = emit(&socket, &id, text);
+            if let (false, Some(outbox)) = (is_sent, outbox.upgrade()) {
+                is_slow.call_once(|| {
+                    let forward = forward(Arc::clone(&server.hub), id.clone(), socket.clone(), outbox);
+                    server.tasks.spawn(server.kill.clone().run_until_cancelled_owned(forward));
+                });
+            }
+            is_sent
+        })
+    })
 }
 
 fn room_of(query: &str) -> String {
@@ -118,6 +134,19 @@ struct Client {
     rate: Mutex<RateLimit>,
 }
 
+impl MessageHandler<LocalAdapter, Inline> for Arc<Client> {
+    fn call(&self, socket: Arc<Socket>, said: Value, _acknowledgement: Option<i64>) {
+        // The name of an event, which the library has read to come here, and its arguments.
+        let Value::Str(said, _) = said else { return };
+        let said: Vec<&RawValue> = serde_json::from_str(&said).unwrap_or_default();
+        if let [event, arguments @ ..] = &said[..]
+            && let Some(event) = borrowed_string(event)
+        {
+            self.hear(socket, &event, arguments.first().copied());
+        }
+    }
+}
+
 impl Client {
     fn enter(&self, room: &str) {
         if let Err(refusal) = self.hub.join(&self.id, room) {
@@ -125,7 +154,7 @@ impl Client {
         }
     }
 
-    fn hear(&self, socket: &SocketRef, event: &str, argument: Option<&RawValue>) {
+    fn hear(&self, socket: Arc<Socket>, event: &str, argument: Option<&RawValue>) {
         let allowance =
             self.rate.lock().unwrap_or_else(PoisonError::into_inner).judge(&self.hub.limits, Instant::now());
         match allowance {
@@ -137,7 +166,7 @@ impl Client {
             }
             Allowance::Exhausted => {
                 self.hub.metrics.cut_off(CutOff::TooManyMessages);
-                let _ = socket.clone().disconnect();
+                let _ = socket.disconnect();
                 return;
             }
         }
@@ -174,57 +203,35 @@ impl Client {
     }
 }
 
-/// An event in the hub's words. What they have no place for goes along as it is. Nothing is read that need not be.
-fn relayed(event: &str, from: &str, said: &Incoming<'_>) -> Result<Utf8Bytes, &'static str> {
-    let content = said.raw(event).ok_or("its member of the same name is missing")?;
-    let mut text = format!("{{\"type\":\"{event}\",\"from\":\"{from}\",");
-    let is_plain = if event == "candidate" {
-        push_member(&mut text, event, content);
-        true
-    } else if let Some(sdp) = plain_description(event, content) {
-        push_member(&mut text, "sdp", sdp);
-        true
-    } else {
-        let content = serde_json::from_str(content.get()).unwrap_or_default();
-        let sdp = read_description(&content).ok_or("its member of the same name has no session description")?;
-        text += &format!("\"sdp\":{}", Value::from(sdp));
-        false
-    };
-    if !is_plain || said.members_but(&["to", event]).next().is_some() {
-        text += &format!(",\"{MEMBER}\":");
-        for (number, (name, value)) in said.members_but(&["to"]).enumerate() {
-            text.push(if number == 0 { '{' } else { ',' });
-            push_member(&mut text, name, value);
-        }
-        text.push('}');
-    }
-    text.push('}');
-    Ok(text.into())
+/// What is done once a client has gone.
+struct Leaving {
+    hub: Arc<Hub>,
+    id: Id,
+    outbox: Arc<Outbox>,
 }
 
-/// The `sdp` of a description that has nothing else but its type.
-fn plain_description<'a>(event: &str, content: &'a RawValue) -> Option<&'a RawValue> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Description<'a> {
-        #[serde(borrow, rename = "type")]
-        kind: Cow<'a, str>,
-        #[serde(borrow)]
-        sdp: &'a RawValue,
+impl DisconnectHandler<LocalAdapter, Inline> for Leaving {
+    fn call_with_defer(&self, socket: Arc<Socket>, _reason: DisconnectReason, defer: fn(Arc<Socket>)) {
+        self.hub.unregister(&self.id);
+        self.outbox.shut_down();
+        defer(socket);
     }
-    let description: Description<'_> = serde_json::from_str(content.get()).ok()?;
-    (description.kind == event && description.sdp.get().starts_with('"')).then_some(description.sdp)
 }
 
-/// Passes on what the hub has for a client, until either ends.
+/// Sends a message of the hub; `false` if the client has to read before.
+fn emit(socket: &Socket, own: &str, text: &str) -> bool {
+    let Some((event, arguments)) = heard(own, text) else { return true };
+    !matches!(socket.emit(event, &arguments), Err(SendError::Socket(_)))
+}
+
+/// Passes on what waits for a client, until either ends.
 async fn forward(hub: Arc<Hub>, id: Id, socket: SocketRef, outbox: Arc<Outbox>) {
     loop {
         let end = match outbox.next().await {
             Ok(texts) => {
                 for text in texts {
-                    let Some((event, arguments)) = heard(&id, &text) else { continue };
                     // A client that does not read is waited for here, while its queue fills up.
-                    while let Err(SendError::Socket(_)) = socket.emit(event, &arguments) {
+                    while !emit(&socket, &id, &text) {
                         if !socket.connected() {
                             return;
                         }
@@ -243,127 +250,9 @@ async fn forward(hub: Arc<Hub>, id: Id, socket: SocketRef, outbox: Arc<Outbox>) 
     }
 }
 
-/// What an event brings: several arguments are a tuple.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Arguments<'a> {
-    One(&'a RawValue),
-    Two(&'a str, &'a RawValue),
-    Relayed(Relayed<'a>),
-}
-
-/// What another client says, with who it is.
-struct Relayed<'a> {
-    from: &'a RawValue,
-    said: Said<'a>,
-}
-
-enum Said<'a> {
-    Description {
-        kind: &'static str,
-        sdp: &'a RawValue,
-    },
-    Candidate(&'a RawValue),
-    /// As a client of socket.io said it.
-    Whole(Incoming<'a>),
-}
-
-impl Serialize for Relayed<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Description<'a> {
-            #[serde(rename = "type")]
-            kind: &'static str,
-            sdp: &'a RawValue,
-        }
-        let mut members = serializer.serialize_map(None)?;
-        match &self.said {
-            Said::Description { kind, sdp } => members.serialize_entry(kind, &Description { kind, sdp })?,
-            Said::Candidate(candidate) => members.serialize_entry("candidate", candidate)?,
-            Said::Whole(said) => {
-                for (name, value) in said.members_but(&["from"]) {
-                    members.serialize_entry(name, value)?;
-                }
-            }
-        }
-        members.serialize_entry("from", self.from)?;
-        members.end()
-    }
-}
-
-/// A message of the hub as an event; `None` if there is none for it.
-fn heard<'a>(own: &'a str, text: &'a str) -> Option<(&'static str, Arguments<'a>)> {
-    let message = Incoming::parse(text).ok()?;
-    let one = |event, member| Some((event, Arguments::One(message.raw(member)?)));
-    let event = match message.string("type").ok()?.as_ref() {
-        "joined" => return Some(("newUser", Arguments::Two(own, message.raw("peers")?))),
-        "peer-joined" => return one("newUser", "id"),
-        "peer-left" => return one("userLeft", "id"),
-        "error" => return one("refused", "message"),
-        "offer" => "offer",
-        "answer" => "answer",
-        "candidate" => "candidate",
-        _ => return None,
-    };
-    let whole = message.raw(MEMBER).and_then(|whole| Incoming::parse(whole.get()).ok());
-    let said = match (whole, event) {
-        (Some(whole), _) => Said::Whole(whole),
-        (None, "candidate") => Said::Candidate(message.raw("candidate")?),
-        (None, kind) => Said::Description { kind, sdp: message.raw("sdp")? },
-    };
-    Some((event, Arguments::Relayed(Relayed { from: message.raw("from")?, said })))
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    fn passed(event: &str, said: &Value) -> (String, Option<(&'static str, Value)>) {
-        let text = relayed(event, "a", &Incoming::parse(&said.to_string()).unwrap()).unwrap().to_string();
-        let heard = as_json("b", &text);
-        (text, heard)
-    }
-
-    fn as_json(own: &str, text: &str) -> Option<(&'static str, Value)> {
-        heard(own, text).map(|(event, arguments)| (event, serde_json::to_value(&arguments).unwrap()))
-    }
-
-    #[test]
-    fn an_offer_is_the_same_for_all() {
-        let (text, heard) = passed("offer", &json!({"offer": {"type": "offer", "sdp": "v=0\r\n"}, "to": "b"}));
-        assert_eq!(text, r#"{"type":"offer","from":"a","sdp":"v=0\r\n"}"#);
-        let arrived = json!({"offer": {"type": "offer", "sdp": "v=0\r\n"}, "from": "a"});
-        assert_eq!(heard, Some(("offer", arrived)));
-    }
-
-    #[test]
-    fn what_an_application_adds_goes_along() {
-        let said = json!({"candidate": {"candidate": "candidate:1"}, "name": "Ada", "from": "victim", "to": "b"});
-        let (text, heard) = passed("candidate", &said);
-        let init = r#"{"candidate":"candidate:1"}"#;
-        let whole = format!(r#"{{"candidate":{init},"from":"victim","name":"Ada"}}"#);
-        assert_eq!(text, format!(r#"{{"type":"candidate","from":"a","candidate":{init},"socketio":{whole}}}"#));
-        let arrived = json!({"candidate": {"candidate": "candidate:1"}, "name": "Ada", "from": "a"});
-        assert_eq!(heard, Some(("candidate", arrived)));
-    }
-
-    #[test]
-    fn a_description_in_another_form_arrives_in_it_and_is_understood_by_others() {
-        let (text, heard) = passed("answer", &json!({"answer": "v=0", "to": "b"}));
-        assert_eq!(text, r#"{"type":"answer","from":"a","sdp":"v=0","socketio":{"answer":"v=0"}}"#);
-        assert_eq!(heard, Some(("answer", json!({"answer": "v=0", "from": "a"}))));
-        let wrong = Incoming::parse(r#"{"offer": 7}"#).unwrap();
-        assert_eq!(relayed("offer", "a", &wrong), Err("its member of the same name has no session description"));
-    }
-
-    #[test]
-    fn a_newcomer_hears_who_is_there() {
-        let joined = r#"{"type":"joined","room":"r","peers":["a"]}"#;
-        assert_eq!(as_json("b", joined), Some(("newUser", json!(["b", ["a"]]))));
-        assert_eq!(as_json("b", r#"{"type":"left","room":"r"}"#), None);
-    }
 
     #[test]
     fn a_room_can_be_asked_for_in_the_url() {
