@@ -58,9 +58,6 @@ pub(super) fn layer(app: &Arc<App>, stop: CancellationToken) -> SocketIoLayer {
     let (served, stopped) = (io.clone(), stop.clone());
     app.tasks.spawn(app.kill.clone().run_until_cancelled_owned(async move {
         stopped.cancelled().await;
-        for socket in served.sockets() {
-            let _ = socket.disconnect();
-        }
         // Whose client has left the namespace still has the connection.
         served.close().await;
     }));
