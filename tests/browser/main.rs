@@ -2,6 +2,7 @@
 
 mod bulk;
 mod calls;
+mod camera;
 #[path = "../common/mod.rs"]
 mod common;
 mod crash;

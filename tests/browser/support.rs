@@ -132,7 +132,7 @@ pub fn machine(endpoint: &Endpoint) -> PeerNetwork {
     PeerNetwork::of_machine(Arc::default(), Arc::new(endpoint.clone()))
 }
 
-/// Makes both ends; panics with the remedy if a browser cannot be had.
+/// Starts the browsers and makes both ends; panics with the remedy if a browser cannot be had.
 pub async fn create(pool: &BrowserPool, plan: &Plan, endpoint: &Endpoint) -> Call {
     let network = machine(endpoint);
     for (group, answer) in pool.prepare(plan, &|_| network.clone()).await {
@@ -140,6 +140,12 @@ pub async fn create(pool: &BrowserPool, plan: &Plan, endpoint: &Endpoint) -> Cal
             panic!("{group}: {error}; {}", error.remedy());
         }
     }
+    create_in(pool, plan, endpoint).await
+}
+
+/// Makes both ends in browsers that run.
+pub async fn create_in(pool: &BrowserPool, plan: &Plan, endpoint: &Endpoint) -> Call {
+    let network = machine(endpoint);
     let started = Instant::now();
     let (recorder, events) = Recorder::new();
     let plan = Arc::new(plan.clone());

@@ -8,7 +8,7 @@ use harness::signaling::{Client, Identity, Limits, Server, ServerConfig};
 use serde_json::Value;
 
 /// Calls of browsers and a simulated peer, each of which offers once and answers once. Browsers that start take all of a small machine,
-/// and the first packets of other calls suffer: calls are long enough for that to be little, and none ends while another begins.
+/// and the first packets of other calls suffer: calls are long enough for that to be little.
 const CALLS: &str = r#"
 [[peers]]
 engine = "native"
