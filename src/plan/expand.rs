@@ -272,7 +272,8 @@ fn gates(scenario: &Scenario, place: &dyn Fn(usize) -> String) -> Vec<Gate> {
 fn only_publishes(scenario: &Scenario) -> bool {
     let mut measuring = scenario.peers.iter().filter(|group| group.engine() != Engine::External).peekable();
     let of_calls = scenario.topology.calls.iter().filter_map(|calls| calls.media.as_ref());
-    let has_data = std::iter::once(&scenario.media).chain(of_calls).any(|media| media.data.enabled);
+    let has_data = scenario.topology.kind != TopologyKind::Sfu
+        && std::iter::once(&scenario.media).chain(of_calls).any(|media| media.data.enabled);
     measuring.peek().is_some() && measuring.all(|group| group.direction == MediaDirection::SendOnly) && !has_data
 }
 

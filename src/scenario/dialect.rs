@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::check::check_credential;
 use super::format::{Audio, Bulk, Peers, Scenario, SignalingProtocol, TopologyKind, Video};
 use super::report::Report;
-use crate::plan::{self, Engine};
+use crate::plan::{self, Engine, MediaDirection};
 use crate::signaling::Protocol;
 use crate::signaling::dialect::{
     LONGEST_SERIALIZED as LONGEST, METHODS, Plugin, Serialization, SocketIo, check_arguments, check_pointer,
@@ -162,7 +162,9 @@ fn whip(scenario: &Scenario, report: &mut Report<'_>) {
         }
         words(report, &path, &Value::from(url.as_str()));
     }
-    if whip.play.is_none() && scenario.topology.kind == TopologyKind::Sfu {
+    let mut directions = scenario.peers.iter().map(|group| group.direction);
+    let plays = scenario.topology.kind == TopologyKind::Sfu && directions.any(|it| it != MediaDirection::SendOnly);
+    if whip.play.is_none() && plays {
         report.wrong(
             "signaling.whip",
             "nobody can play: it is not said where",

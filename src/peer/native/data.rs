@@ -38,16 +38,6 @@ pub(super) enum ChannelRole {
     BulkReceiver,
 }
 
-impl ChannelRole {
-    /// The channel's label.
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::EchoSender | Self::EchoAnswerer => ECHO,
-            Self::BulkSender | Self::BulkReceiver => BULK,
-        }
-    }
-}
-
 /// What is under way to a peer on its data channels.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum UnderWay {
@@ -117,10 +107,10 @@ impl DataTraffic {
         channels
     }
 
-    /// What this peer does on a channel that the other end opened; `None` if nothing.
+    /// What this peer does on a channel that the other end opened; `None` if nothing. Applications name theirs as they like.
     pub(super) fn role_on(&self, label: &str) -> Option<ChannelRole> {
         self.plan().filter(|_| !self.sends_echo())?;
-        [ChannelRole::EchoAnswerer, ChannelRole::BulkReceiver].into_iter().find(|role| role.label() == label)
+        Some(if label == BULK { ChannelRole::BulkReceiver } else { ChannelRole::EchoAnswerer })
     }
 
     /// A channel has opened.

@@ -2,9 +2,11 @@
 //! behind our own [`Runtime`](webrtc::runtime::Runtime), `dense` drives the core from our own loop. Everything that is
 //! not moving packets is the same for both.
 //!
-//! Each work-around of the core stands in `connection`, `fingerprints`, `handshake` and `strangers`, each of `webrtc` in `runtime`.
+//! Each work-around of the core stands in `candidates`, `connection`, `fingerprints`, `handshake` and
+//! `strangers`, each of `webrtc` in `runtime`.
 
 mod async_stack;
+mod candidates;
 mod channels;
 mod connection;
 mod data;

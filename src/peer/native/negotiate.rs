@@ -20,6 +20,7 @@ use rtc::peer_connection::state::RTCPeerConnectionState;
 use rtc::peer_connection::transport::RTCIceCandidateInit;
 use tokio::sync::mpsc;
 
+use super::candidates::LocalTransport;
 use super::connection::{Connection, answer_to_dtls_client, offer_to_be_dtls_client};
 use super::events::StackEvent;
 use super::fingerprints::Fingerprints;
@@ -45,6 +46,7 @@ pub(super) struct Negotiation {
     pub(super) strangers: Arc<Strangers>,
     /// The id of the other end, once known.
     pub(super) other: Option<String>,
+    local: LocalTransport,
     /// Candidates of the other end that wait for its description.
     early: Vec<RTCIceCandidateInit>,
     remote_described: bool,
@@ -74,6 +76,7 @@ impl Negotiation {
             relays,
             strangers,
             other,
+            local: LocalTransport::default(),
             early,
             remote_described,
             is_dtls_client: false,
@@ -158,6 +161,7 @@ impl Negotiation {
             StackEvent::Candidate(candidate) => {
                 let Some(to) = self.other.clone() else { return Ok(()) };
                 let connected = self.tracker.get().connected;
+                let candidate = candidate.map(|candidate| self.local.complete(candidate));
                 match self.sender.send(&ClientMessage::Candidate { to, candidate }).await {
                     Err(error) if !connected => Err(format!("signaling: the candidate is not sent: {error}")),
                     _ => Ok(()),
@@ -199,6 +203,7 @@ impl Negotiation {
         recorder.mark(Mark::OfferCreated);
         let sdp = offer_to_be_dtls_client(&offer.sdp);
         self.is_dtls_client = sdp != offer.sdp;
+        self.local = LocalTransport::of(&sdp);
         recorder.mark(Mark::SetLocalOffer);
         self.connection
             .set_local_description(offer)
@@ -221,6 +226,7 @@ impl Negotiation {
         let answer = self.connection.create_answer().await.map_err(|error| format!("createAnswer: {error}"))?;
         recorder.mark(Mark::AnswerCreated);
         let sdp = answer.sdp.clone();
+        self.local = LocalTransport::of(&sdp);
         recorder.mark(Mark::SetLocalAnswer);
         self.connection
             .set_local_description(answer)
@@ -238,6 +244,7 @@ impl Negotiation {
         self.set_remote(description, "later offer").await?;
         let answer = self.connection.create_answer().await.map_err(|error| later(&error))?;
         let sdp = answer.sdp.clone();
+        self.local = LocalTransport::of(&sdp);
         self.connection.set_local_description(answer).await.map_err(|error| later(&error))?;
         self.send(&ClientMessage::Answer { to, sdp }).await
     }

@@ -169,6 +169,23 @@ async fn pairs_in_the_statistics_still_name_their_candidates_without_the_prefix(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn candidates_still_do_not_say_what_they_belong_to() {
+    let (pair, a_events) = Pair::connect_untold(true, false).await;
+    let mut a_events = a_events.expect("nobody took them");
+    let mut told = 0;
+    while let Ok(event) = a_events.try_recv() {
+        let StackEvent::Candidate(Some(candidate)) = event else { continue };
+        told += 1;
+        assert!(
+            candidate.sdp_mid.is_none_or(|mid| mid.is_empty()) && candidate.username_fragment.is_none(),
+            "the stack says what a candidate belongs to: remove `candidates.rs`"
+        );
+    }
+    assert!(told > 0, "no candidates");
+    pair.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_that_its_check_overtook_still_stays_peer_reflexive() {
     let (pair, a_events) = Pair::connect_untold(true, false).await;
     let mut a_events = a_events.expect("nobody took them");

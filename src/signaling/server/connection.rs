@@ -62,10 +62,10 @@ pub(super) async fn open_for(message_bytes: usize, stream: TlsStream<TcpStream>,
 pub(super) async fn attend(hub: Arc<Hub>, id: Id, socket: Socket, tongue: impl Tongue) -> Result<(), Box<Socket>> {
     let now = Instant::now();
     let outbox = Arc::new(Outbox::new(&hub.limits));
-    if !hub.register(id.clone(), outbox.clone(), tongue.wants_to_know_who_is_there()) {
+    if !hub.register(id.clone(), outbox.clone(), tongue.wants_to_know_who_is_there(), tongue.token()) {
         return Err(Box::new(socket));
     }
-    let _registration = Registration { hub: &hub, id: &id };
+    let _registration = Registration { hub: &hub, id: &id, outbox: outbox.clone() };
     let mut connection = Connection {
         hub: &hub,
         id: &id,
@@ -102,11 +102,12 @@ pub(super) async fn turn_away(hub: &Hub, socket: Socket, why: serde_json::Value)
 struct Registration<'a> {
     hub: &'a Hub,
     id: &'a Id,
+    outbox: Arc<Outbox>,
 }
 
 impl Drop for Registration<'_> {
     fn drop(&mut self) {
-        self.hub.unregister(self.id);
+        self.hub.unregister(self.id, &self.outbox);
     }
 }
 
@@ -159,6 +160,7 @@ impl<T: Tongue> Connection<'_, T> {
                 Event::Gone => return None,
                 Event::Unreadable(error) => return self.unreadable(&error),
                 Event::End(End::Shutdown) => return Some(frame(CloseCode::Away, "the server is shutting down")),
+                Event::End(End::Superseded) => return Some(frame(CloseCode::Normal, "connected again")),
                 Event::End(End::Overflow) => {
                     self.cut_off(CutOff::SlowReader);
                     return None;

@@ -12,7 +12,7 @@ use super::metrics::{Levels, Metrics};
 use super::outbox::Outbox;
 use crate::signaling::protocol::{ErrorCode, ServerMessage};
 
-const ROOM_NAME_BYTES: usize = 128;
+pub(super) const ROOM_NAME_BYTES: usize = 128;
 
 /// An id: 128 random bits in hex.
 pub(super) type Id = Arc<str>;
@@ -50,6 +50,8 @@ struct Client {
     room: Option<Arc<str>>,
     /// Whether it is told who is in its room, who comes and who leaves.
     is_told: bool,
+    /// What only it knows.
+    token: Option<String>,
 }
 
 impl Hub {
@@ -58,22 +60,33 @@ impl Hub {
     }
 
     /// Makes a client known; false if another has the id. `is_told` says whether it wants to know who is in its room.
+    ///
+    /// Who brings the token of the one that has the id is that client, connected again: it stays in its room, and gets what
+    /// its former connection has not sent, which ends.
     #[must_use]
-    pub(super) fn register(&self, id: Id, outbox: Arc<Outbox>, is_told: bool) -> bool {
+    pub(super) fn register(&self, id: Id, outbox: Arc<Outbox>, is_told: bool, token: Option<String>) -> bool {
         let mut state = self.lock();
-        if state.clients.contains_key(&id) {
-            return false;
+        if let Some(client) = state.clients.get_mut(&id) {
+            let is_same = !client.is_told && token.is_some() && client.token == token;
+            if is_same {
+                client.outbox.take().into_iter().for_each(|text| outbox.push(text));
+                std::mem::replace(&mut client.outbox, outbox).supersede();
+            }
+            return is_same;
         }
         if state.shut_down {
             outbox.shut_down();
         }
-        state.clients.insert(id, Client { outbox, room: None, is_told });
+        state.clients.insert(id, Client { outbox, room: None, is_told, token });
         true
     }
 
-    /// Forgets a client, and tells its room.
-    pub(super) fn unregister(&self, id: &Id) {
+    /// Forgets a client whose connection has ended, and tells its room; not if it has connected again.
+    pub(super) fn unregister(&self, id: &Id, outbox: &Arc<Outbox>) {
         let mut state = self.lock();
+        if !state.clients.get(id).is_some_and(|client| Arc::ptr_eq(&client.outbox, outbox)) {
+            return;
+        }
         if let Some(Client { room: Some(room), .. }) = state.clients.remove(id) {
             state.depart(id, &room);
         }
@@ -233,7 +246,7 @@ mod tests {
     impl Seat {
         fn new(hub: &Hub, id: &str) -> Self {
             let seat = Self { id: id.into(), outbox: Arc::new(Outbox::new(&hub.limits)) };
-            assert!(hub.register(seat.id.clone(), seat.outbox.clone(), true));
+            assert!(hub.register(seat.id.clone(), seat.outbox.clone(), true, None));
             seat
         }
 
@@ -253,7 +266,7 @@ mod tests {
         hub.leave(&a.id).unwrap();
         assert_eq!(a.got(), [r#"{"type":"left","room":"r"}"#]);
         assert_eq!(b.got(), [r#"{"type":"peer-left","id":"a"}"#]);
-        hub.unregister(&b.id);
+        hub.unregister(&b.id, &b.outbox);
         assert!(a.got().is_empty());
         assert_eq!((hub.levels().clients, hub.levels().rooms), (1, 0));
     }
@@ -286,7 +299,7 @@ mod tests {
         assert_eq!(hub.join(&b.id, "r").unwrap_err().code, ErrorCode::RoomFull);
         hub.join(&b.id, "s").unwrap();
         for silent in ["c", "d"] {
-            assert!(hub.register(silent.into(), Arc::new(Outbox::new(&hub.limits)), false));
+            assert!(hub.register(silent.into(), Arc::new(Outbox::new(&hub.limits)), false, None));
             hub.join(&silent.into(), "s").unwrap();
         }
     }
@@ -299,12 +312,12 @@ mod tests {
         hub.keep(&a.id, "b", "for b".into());
         hub.keep(&a.id, "c", "for c".into());
         let b = Seat::new(&hub, "b");
-        assert!(!hub.register("b".into(), Arc::new(Outbox::new(&hub.limits)), true));
+        assert!(!hub.register("b".into(), Arc::new(Outbox::new(&hub.limits)), true, None));
         hub.join(&b.id, "r").unwrap();
         assert_eq!(b.got(), [r#"{"type":"joined","room":"r","peers":["a"]}"#, "for b"]);
         assert!(!hub.give_up(&a.id, "b") && hub.give_up(&a.id, "c") && !hub.give_up(&a.id, "c"));
         hub.keep(&a.id, "d", "for d".into());
-        hub.unregister(&a.id);
+        hub.unregister(&a.id, &a.outbox);
         assert!(hub.lock().kept.is_empty());
     }
 

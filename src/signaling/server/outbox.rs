@@ -17,6 +17,8 @@ pub(super) enum End {
     Overflow,
     /// The server shuts down.
     Shutdown,
+    /// The client has another connection.
+    Superseded,
 }
 
 /// The queue of one client: filled by anybody, emptied by the client's own task, if it has to wait at all.
@@ -85,8 +87,17 @@ impl Outbox {
 
     /// Asks the client's task to say good-bye once what is queued has been sent.
     pub(super) fn shut_down(&self) {
+        self.end(End::Shutdown);
+    }
+
+    /// Asks it to end for the client's other connection.
+    pub(super) fn supersede(&self) {
+        self.end(End::Superseded);
+    }
+
+    fn end(&self, end: End) {
         let mut state = self.lock();
-        state.end.get_or_insert(End::Shutdown);
+        state.end.get_or_insert(end);
         state.way = None;
         drop(state);
         self.waker.wake();

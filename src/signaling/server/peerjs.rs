@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use super::hub::ROOM_NAME_BYTES;
 use super::incoming::Refusal;
 use super::tongue::{Scene, Tongue};
 use crate::signaling::dialect::kind_of;
@@ -30,6 +31,8 @@ pub(super) struct Claim {
     pub(super) key: String,
     /// The id that others know it by.
     pub(super) id: String,
+    /// What it made up for itself, by which its next connection is known as its own.
+    pub(super) token: String,
 }
 
 impl Claim {
@@ -38,18 +41,20 @@ impl Claim {
     /// What PeerServer says to a claim that is none.
     pub(super) fn parse(query: &str) -> Result<Self, Value> {
         let mut claim = Self::default();
-        let mut token = String::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match name.as_ref() {
                 "key" => claim.key = value.into_owned(),
                 "id" => claim.id = value.into_owned(),
-                "token" => token = value.into_owned(),
+                "token" => claim.token = value.into_owned(),
                 _ => {}
             }
         }
         let refused = |message: &str| json!({"type": "ERROR", "payload": {"msg": message}});
-        if claim.id.is_empty() || token.is_empty() || claim.key.is_empty() {
+        if claim.id.is_empty() || claim.token.is_empty() || claim.key.is_empty() {
             return Err(refused("No id, token, or key supplied to websocket server"));
+        }
+        if claim.key.len() > ROOM_NAME_BYTES || claim.key.chars().any(char::is_control) {
+            return Err(refused("Invalid key provided"));
         }
         if !is_id(&claim.id) {
             return Err(refused(&format!("the id is not 1 to {LONGEST_ID} letters, digits, - and _")));
@@ -74,6 +79,7 @@ fn is_id(id: &str) -> bool {
 pub(super) struct PeerJs {
     room: String,
     id: String,
+    token: String,
     /// The connection with each other client, for messages of clients that do not know of such a thing.
     connections: BTreeMap<String, (String, &'static str)>,
     /// When messages to a client that is not there are given up.
@@ -95,8 +101,8 @@ struct Incoming {
 
 impl PeerJs {
     pub(super) fn new(claim: Claim) -> Self {
-        let Claim { key, id } = claim;
-        Self { room: key, id, connections: BTreeMap::new(), waiting: VecDeque::new(), made: 0 }
+        let Claim { key, id, token } = claim;
+        Self { room: key, id, token, connections: BTreeMap::new(), waiting: VecDeque::new(), made: 0 }
     }
 
     fn pass_on(&mut self, scene: Scene<'_>, Incoming { kind, dst, mut payload }: Incoming) -> Result<(), Refusal> {
@@ -151,8 +157,11 @@ impl PeerJs {
 impl Tongue for PeerJs {
     fn greet(&mut self, scene: Scene<'_>) {
         scene.outbox.push(r#"{"type":"open"}"#.into());
-        if let Err(refusal) = scene.hub.join(scene.id, &self.room) {
-            scene.refuse(&refusal, None, None);
+        match scene.hub.join(scene.id, &self.room) {
+            // It has connected again.
+            Err(refusal) if refusal.code == ErrorCode::AlreadyJoined => {}
+            Err(refusal) => scene.refuse(&refusal, None, None),
+            Ok(()) => {}
         }
     }
 
@@ -233,6 +242,10 @@ impl Tongue for PeerJs {
     /// A PeerServer tells nobody.
     fn wants_to_know_who_is_there(&self) -> bool {
         false
+    }
+
+    fn token(&self) -> Option<String> {
+        Some(self.token.clone())
     }
 
     fn due(&self) -> Option<Instant> {

@@ -84,7 +84,7 @@ impl ConnectHandler<LocalAdapter, Inline> for Door {
         let hub = Arc::clone(&self.app.hub);
         let id: Id = socket.id.to_string().into();
         let outbox = outbox(&self.app, &id, &socket);
-        if !hub.register(id.clone(), outbox.clone(), true) {
+        if !hub.register(id.clone(), outbox.clone(), true, None) {
             let _ = socket.disconnect();
             return;
         }
@@ -209,7 +209,7 @@ struct Leaving {
 
 impl DisconnectHandler<LocalAdapter, Inline> for Leaving {
     fn call_with_defer(&self, socket: Arc<Socket>, _reason: DisconnectReason, defer: fn(Arc<Socket>)) {
-        self.hub.unregister(&self.id);
+        self.hub.unregister(&self.id, &self.outbox);
         self.outbox.shut_down();
         defer(socket);
     }

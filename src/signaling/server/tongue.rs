@@ -44,6 +44,11 @@ pub(super) trait Tongue: Send {
         true
     }
 
+    /// By what the client is known again if it connects once more under its id.
+    fn token(&self) -> Option<String> {
+        None
+    }
+
     /// When to call `lapse`; absent: never.
     fn due(&self) -> Option<Instant> {
         None

@@ -1,9 +1,10 @@
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use super::*;
 use crate::signaling::server::Limits;
 use crate::signaling::server::hub::{Hub, Id};
-use crate::signaling::server::outbox::Outbox;
+use crate::signaling::server::outbox::{End, Outbox};
 
 /// A client, and what it hears.
 struct Seat {
@@ -17,7 +18,7 @@ impl Seat {
         let claim = Claim::parse(&format!("key=peerjs&id={id}&token=t")).unwrap();
         let outbox = Arc::new(Outbox::new(&hub.limits));
         let mut seat = Self { id: id.into(), outbox, tongue: PeerJs::new(claim) };
-        assert!(hub.register(seat.id.clone(), seat.outbox.clone(), false));
+        assert!(hub.register(seat.id.clone(), seat.outbox.clone(), false, seat.tongue.token()));
         let scene = Scene { hub, id: &seat.id, outbox: &seat.outbox };
         seat.tongue.greet(scene);
         seat
@@ -45,6 +46,8 @@ fn a_claim_needs_key_id_and_token() {
     for query in ["", "key=k&id=a", "id=a&token=t", "key=k&token=t"] {
         assert!(Claim::parse(query).unwrap_err().to_string().contains("No id, token, or key"), "{query}");
     }
+    let key = "k".repeat(129);
+    assert!(Claim::parse(&format!("key={key}&id=a&token=t")).unwrap_err().to_string().contains("Invalid key"));
     for id in ["%22", "a%20b%22", "-a", &"a".repeat(65)] {
         assert!(Claim::parse(&format!("key=k&token=t&id={id}")).is_err(), "{id}");
     }
@@ -73,7 +76,7 @@ fn who_does_not_know_of_connections_is_given_one() {
     let mut a = Seat::new(&hub, "a");
     let own: Id = "own".into();
     let outbox = Arc::new(Outbox::new(&hub.limits));
-    assert!(hub.register(own.clone(), outbox.clone(), true));
+    assert!(hub.register(own.clone(), outbox.clone(), true, None));
     hub.join(&own, "peerjs").unwrap();
     a.heard();
     let relay = |text: &str| hub.relay(&own, "a", || text.into()).unwrap();
@@ -109,6 +112,28 @@ fn a_message_waits_for_its_recipient_and_then_expires() {
     a.tongue.lapse(Scene { hub: &hub, id: &a.id, outbox: &a.outbox }, due);
     assert_eq!(a.heard(), [json!({"type": "EXPIRE", "src": "c", "dst": "a"})]);
     assert_eq!(a.tongue.due(), None);
+}
+
+#[test]
+fn who_connects_again_with_its_token_stays_who_it_is() {
+    let hub = Hub::new(Limits::default());
+    let (mut a, b) = (Seat::new(&hub, "a"), Seat::new(&hub, "b"));
+    a.heard();
+    hub.relay(&b.id, "a", || r#"{"type":"leave-call","from":"b"}"#.into()).unwrap();
+    let (again, foreign) = (Arc::new(Outbox::new(&hub.limits)), Arc::new(Outbox::new(&hub.limits)));
+    assert!(!hub.register(a.id.clone(), foreign.clone(), false, Some("another".into())));
+    assert!(!hub.register(a.id.clone(), foreign, false, None));
+    assert!(hub.register(a.id.clone(), again.clone(), false, a.tongue.token()));
+    let former = a.outbox.poll_end(&Context::from_waker(Waker::noop()));
+    assert_eq!(former, Poll::Ready(End::Superseded));
+    hub.unregister(&a.id, &a.outbox);
+
+    a.outbox = again;
+    a.tongue.greet(Scene { hub: &hub, id: &a.id, outbox: &a.outbox });
+    assert_eq!(a.heard(), [json!({"type": "LEAVE", "src": "b", "dst": "a"}), json!({"type": "OPEN"})]);
+    assert_eq!(hub.levels().clients, 2);
+    hub.unregister(&a.id, &a.outbox);
+    assert_eq!(hub.levels().clients, 1);
 }
 
 #[test]
