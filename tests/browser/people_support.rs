@@ -86,6 +86,12 @@ impl Browser {
         window
     }
 
+    /// Ends it without a word to its pages.
+    pub async fn kill(mut self) {
+        drop(self.guard.stdin.take());
+        tokio::task::spawn_blocking(move || self.guard.wait()).await.unwrap().unwrap();
+    }
+
     /// Ends it, and waits for that.
     pub async fn close(mut self) {
         let _ = self.client.clone().close().await;

@@ -76,6 +76,20 @@ async fn a_call_outlives_the_server_and_the_page_comes_back_under_its_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_vanishes_is_not_called_a_good_connection() {
+    let server = server(0).await;
+    let url = server.endpoint().page_url;
+    let (browser, vanishing) = (Browser::start(Engine::Chromium).await, Browser::start(Engine::Chromium).await);
+    let (one, two) = (browser.open(&url).await, vanishing.open(&url).await);
+    connect(&two, &one).await;
+    one.until_text("#quality", "Good").await;
+    vanishing.kill().await;
+    one.until_text("#quality", "No answer").await;
+    browser.close().await;
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_cannot_be_had_is_told_in_words() {
     let server = server(0).await;
     let browser = Browser::start(Engine::Chromium).await;

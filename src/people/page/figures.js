@@ -2,6 +2,8 @@
 
 export class Figures {
   #before = null;
+  #answers;
+  #answered;
 
   // The figures of now, given an array of RTCStats dictionaries; rates and losses are those since the last time.
   read(stats) {
@@ -15,6 +17,7 @@ export class Figures {
       local: local && { type: local.candidateType, protocol: local.protocol, relay: local.relayProtocol },
       remote: remote && { type: remote.candidateType },
       rtt: pair?.currentRoundTripTime,
+      silence: this.#silence(pair),
       up: before && rate(before, now, 'outbound-rtp', 'bytesSent'),
       down: before && rate(before, now, 'inbound-rtp', 'bytesReceived'),
       lossIn: before && lossIn(before, now),
@@ -22,6 +25,14 @@ export class Figures {
       sent: before && picture(before, now, 'outbound-rtp', 'framesSent'),
       received: before && picture(before, now, 'inbound-rtp', 'framesDecoded'),
     };
+  }
+
+  // Seconds since the other end last answered a check, as far as they are counted: its round trip stays what it was.
+  #silence(pair) {
+    if (pair?.responsesReceived === undefined) return undefined;
+    if (pair.responsesReceived !== this.#answers) this.#answered = pair.timestamp;
+    this.#answers = pair.responsesReceived;
+    return (pair.timestamp - this.#answered) / 1000;
   }
 }
 
@@ -68,9 +79,11 @@ function worst(values) {
 }
 
 // One word for a call, with its tone, from its worse half. A delay of 150 ms one way is good and beyond 400 ms not acceptable
-// (ITU-T G.114); conversation stands up to 3 % of loss (ITU-T G.1010), and little beyond 10 %.
-export function quality({ rtt, lossIn, lossOut }) {
+// (ITU-T G.114); conversation stands up to 3 % of loss (ITU-T G.1010), and little beyond 10 %. Consent is asked for every five
+// seconds or so (RFC 7675, section 5.1).
+export function quality({ rtt, silence, lossIn, lossOut }) {
   const loss = worst([lossIn, lossOut]);
+  if (silence > 7) return ['No answer', 'bad'];
   if (rtt === undefined) return null;
   if (rtt > 0.8 || loss > 0.1) return ['Poor', 'bad'];
   if (rtt > 0.3 || loss > 0.03) return ['Fair', 'wait'];
