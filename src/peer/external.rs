@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 
-use super::{Peer, Sent, Snapshot};
+use super::{Peer, Sent, Snapshot, WaitingFor};
 use crate::record::{Failure, Phase};
 
 /// The place of a client that joins the room by itself.
@@ -37,7 +37,7 @@ impl Peer for ExternalPeer {
 
     async fn leave(&mut self) {}
 
-    fn waiting_for(&self) -> (Phase, String) {
-        (Phase::Start, "the external client".into())
+    fn waiting_for(&self) -> WaitingFor {
+        WaitingFor::new(Phase::Start, "the external client")
     }
 }

@@ -23,7 +23,7 @@ use self::network::PeerNetwork;
 use self::signaling::SignalingPeer;
 use crate::plan::{CallPlan, Engine, GroupPlan, IceTransportPolicy, Plan, Role};
 use crate::record::{Failure, Lateness, Mark, MediaKind, MediaReport, Metric, PeerRecorder, Phase};
-use crate::signaling::client::{Receiver, Seat, Sender};
+use crate::signaling::client::{Reached, Receiver, Seat, Sender};
 use crate::signaling::dialect::Place;
 use crate::signaling::{Client, ClientError};
 
@@ -64,7 +64,18 @@ pub trait Peer: Send {
     async fn leave(&mut self);
 
     /// The phase that the peer is in: where a deadline that passes now has caught it, and what it was waiting for.
-    fn waiting_for(&self) -> (Phase, String);
+    fn waiting_for(&self) -> WaitingFor;
+}
+
+/// What a peer waits for.
+#[derive(Debug)]
+pub struct WaitingFor {
+    /// The phase that the peer is in.
+    pub phase: Phase,
+    /// In words that end the sentence "timed out waiting for …".
+    pub what: String,
+    /// What came instead.
+    pub heard: Option<String>,
 }
 
 /// A peer's place in the room of its call.
@@ -75,16 +86,18 @@ struct Joined {
     present: Vec<String>,
 }
 
-/// What a peer waits for in vain, with what came instead while it was signaling.
-fn with_unexpected(waiting_for: (Phase, String), sender: Option<&Sender>) -> (Phase, String) {
-    let (phase, text) = waiting_for;
-    let unexpected = match phase {
-        Phase::Signaling | Phase::Offer | Phase::Answer => sender.and_then(Sender::unexpected),
-        _ => None,
-    };
-    match unexpected {
-        Some(unexpected) => (phase, format!("{text}; {unexpected}")),
-        None => (phase, text),
+impl WaitingFor {
+    fn new(phase: Phase, what: impl Into<String>) -> Self {
+        Self { phase, what: what.into(), heard: None }
+    }
+
+    /// As [`new`](Self::new), with what came instead while the peer was signaling.
+    fn with_unexpected(phase: Phase, what: impl Into<String>, sender: Option<&Sender>) -> Self {
+        let heard = match phase {
+            Phase::Signaling | Phase::Offer | Phase::Answer => sender.and_then(Sender::unexpected),
+            _ => None,
+        };
+        Self { heard, ..Self::new(phase, what) }
     }
 }
 
@@ -129,12 +142,17 @@ impl PeerContext {
     }
 
     /// Connects to the signaling server, joins the room of the call and measures the round trip, each with its mark; says
-    /// who is in the room. `connected` is called in between, for those who tell what they wait for. Has no deadline of its
-    /// own.
-    async fn join(&self, connected: impl FnOnce(&Sender)) -> Result<Joined, Failure> {
+    /// who is in the room. `waits` hears before each step what is waited for now, and on which connection once there is one.
+    /// Has no deadline of its own.
+    async fn join(&self, mut waits: impl FnMut(&'static str, Option<&Sender>)) -> Result<Joined, Failure> {
         let failure = |error: ClientError| self.failure(Phase::Signaling, error.to_string());
-        let mut client = self.signaling().await.map_err(failure)?;
-        connected(client.sender());
+        waits("the signaling server to accept the connection", None);
+        let mut client = self.signaling(&mut waits).await.map_err(failure)?;
+        if self.call.feed.is_some() {
+            waits("the publisher whose media the peer is to get: it has not come", Some(client.sender()));
+            client.find_feed().await.map_err(failure)?;
+        }
+        waits("the signaling server to let the peer into its room", Some(client.sender()));
         let present = client.join(&self.call.room).await.map_err(failure)?;
         self.recorder.mark(Mark::Joined);
         let rtt = client.ping().await.map_err(failure)?;
@@ -145,7 +163,7 @@ impl PeerContext {
 
     /// Connects to the signaling server, and marks when. Peers of one person in a room share a connection, whose opening is
     /// told by the first call that the person makes on coming.
-    async fn signaling(&self) -> Result<Client, ClientError> {
+    async fn signaling(&self, waits: &mut impl FnMut(&'static str, Option<&Sender>)) -> Result<Client, ClientError> {
         let Some(seat) = &self.seat else {
             self.recorder.mark(Mark::JoinStarted);
             let place = Place {
@@ -154,7 +172,14 @@ impl PeerContext {
                 peer: Some(self.recorder.peer()),
                 feed: self.call.feed.as_ref().map(|feed| feed.peer.as_str()),
             };
-            let client = Client::connect_for(&self.network.signaling, place).await?;
+            let opening = |reached: Reached<'_>| match reached {
+                Reached::Tcp => waits("the signaling server to finish the TLS handshake: it accepted TCP", None),
+                Reached::Tls => waits("the signaling server to answer the WebSocket upgrade: TLS is up", None),
+                Reached::WebSocket(sender) => {
+                    waits("the signaling server to greet: the WebSocket is open", Some(sender));
+                }
+            };
+            let client = Client::connect_for(&self.network.signaling, place, opening).await?;
             self.recorder.mark(Mark::SignalingConnected);
             return Ok(client);
         };

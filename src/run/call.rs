@@ -1,8 +1,10 @@
 //! One call from its intended start to its end: the only order in which a peer's methods are called.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::{Either, select};
 use tokio::time::{MissedTickBehavior, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -11,12 +13,15 @@ use super::phases;
 use super::rooms::Rooms;
 use super::traffic::Traffic;
 use crate::peer::network::PeerNetwork;
-use crate::peer::{Engines, Peer, PeerContext, Sent, Snapshot};
+use crate::peer::{Engines, Peer, PeerContext, Sent, Snapshot, WaitingFor};
 use crate::plan::{CallPlan, GroupPlan, Plan, Role};
 use crate::record::{EventKind, Failure, Mark, Metric, PeerRecorder, Phase, Recorder};
 
 /// How often counters are read while media flows.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the other end is listened to once one has failed: deadlines of both expire together, and what ails a call shows at
+/// both within moments.
+const OTHER_END: Duration = Duration::from_millis(250);
 
 /// What every call of a run shares.
 pub(super) struct Stage {
@@ -77,7 +82,11 @@ pub(super) async fn conduct(stage: Arc<Stage>, index: usize) {
         () = stage.cancel.cancelled() => None,
     };
     if let Some(Err(failure)) = &outcome {
-        offering.failure(ends.gone().await.unwrap_or_else(|| failure.clone()));
+        let failure = ends.gone().await.unwrap_or_else(|| failure.clone());
+        for end in [&call.offerer, &call.answerer] {
+            stage.surroundings.of_peer(&end.id).signaling.meeting.give_up(&end.id, &failure.reason);
+        }
+        offering.failure(failure);
     }
     let set_up = [&offering, &answering].iter().all(|recorder| recorder.marks().get(Mark::FirstMedia).is_some());
     record_phases(&stage, &call, &offering, &answering, !matches!(outcome, Some(Ok(()))));
@@ -129,7 +138,7 @@ macro_rules! within {
         async {
             let deadline = Duration::from_micros($deadline_us);
             match timeout(deadline, $peer.$step($($argument)?)).await {
-                Ok(outcome) => outcome,
+                Ok(outcome) => outcome.map_err(Fault::told),
                 Err(_) => Err(late($context, &**$peer, deadline)),
             }
         }
@@ -146,7 +155,7 @@ async fn hold_call(
     let deadlines = &stage.plan.deadlines;
     let contexts = (offerer.clone(), answerer.clone());
     let (made, taken) =
-        tokio::try_join!(create(stage, offerer, deadlines.start_us), create(stage, answerer, deadlines.start_us),)?;
+        both(create(stage, offerer, deadlines.start_us), create(stage, answerer, deadlines.start_us)).await?;
     let a = ends.offerer.insert(made);
     let b = ends.answerer.insert(taken);
     let (offering, answering) = (&contexts.0, &contexts.1);
@@ -177,27 +186,77 @@ async fn hold_call(
     Ok(())
 }
 
-/// Runs both ends; the first failure ends both.
-async fn both<T>(
-    a: impl Future<Output = Result<T, Failure>>,
-    b: impl Future<Output = Result<T, Failure>>,
-) -> Result<(T, T), Failure> {
-    tokio::try_join!(a, b)
+/// Why a step of one end came to nothing.
+struct Fault {
+    failure: Failure,
+    /// Whether the end knows of a cause; otherwise it has merely waited for too long.
+    is_told: bool,
 }
 
-async fn create(stage: &Stage, context: PeerContext, deadline_us: u64) -> Result<Box<dyn Peer>, Failure> {
+impl Fault {
+    fn told(failure: Failure) -> Self {
+        Self { failure, is_told: true }
+    }
+}
+
+/// Runs both ends; the failure of one ends both.
+async fn both<T>(
+    offerer: impl Future<Output = Result<T, Fault>>,
+    answerer: impl Future<Output = Result<T, Fault>>,
+) -> Result<(T, T), Failure> {
+    let (offerer, answerer) = (pin!(offerer), pin!(answerer));
+    match select(offerer, answerer).await {
+        Either::Left((Ok(of_offerer), answerer)) => match answerer.await {
+            Ok(of_answerer) => Ok((of_offerer, of_answerer)),
+            Err(fault) => Err(fault.failure),
+        },
+        Either::Right((Ok(of_answerer), offerer)) => match offerer.await {
+            Ok(of_offerer) => Ok((of_offerer, of_answerer)),
+            Err(fault) => Err(fault.failure),
+        },
+        Either::Left((Err(fault), answerer)) => match timeout(OTHER_END, answerer).await {
+            Ok(Err(other)) => Err(blame(fault, other)),
+            _ => Err(fault.failure),
+        },
+        Either::Right((Err(fault), offerer)) => match timeout(OTHER_END, offerer).await {
+            Ok(Err(other)) => Err(blame(other, fault)),
+            _ => Err(fault.failure),
+        },
+    }
+}
+
+/// The failure of a call whose ends have both failed, whichever was the first by a moment: a cause counts more than waiting
+/// in vain, and the earlier phase more than those that follow from it.
+fn blame(offerer: Fault, answerer: Fault) -> Failure {
+    let rank = |fault: &Fault| (!fault.is_told, fault.failure.phase);
+    let (first, other) = if rank(&offerer) <= rank(&answerer) { (offerer, answerer) } else { (answerer, offerer) };
+    let (Failure { reason, phase, .. }, other) = (&first.failure, other.failure);
+    let reason = match (*phase, reason) == (other.phase, &other.reason) {
+        true => format!("{reason}; so it is at the other end"),
+        false => format!("{reason}; the other end ({}): {}", other.phase.name(), other.reason),
+    };
+    Failure { reason, ..first.failure }
+}
+
+async fn create(stage: &Stage, context: PeerContext, deadline_us: u64) -> Result<Box<dyn Peer>, Fault> {
     let late = context.failure(Phase::Start, "the peer did not start within its deadline");
-    timeout(Duration::from_micros(deadline_us), stage.engines.create(context)).await.unwrap_or(Err(late))
+    match timeout(Duration::from_micros(deadline_us), stage.engines.create(context)).await {
+        Ok(outcome) => outcome.map_err(Fault::told),
+        Err(_) => Err(Fault { failure: late, is_told: false }),
+    }
 }
 
 /// The failure of a step that a deadline cut short: it says what was waited for.
-fn late(context: &PeerContext, peer: &dyn Peer, deadline: Duration) -> Failure {
-    let (phase, waiting_for) = peer.waiting_for();
-    context.failure(phase, format!("timed out after {deadline:?} waiting for {waiting_for}"))
+fn late(context: &PeerContext, peer: &dyn Peer, deadline: Duration) -> Fault {
+    let WaitingFor { phase, what, heard } = peer.waiting_for();
+    let is_told = heard.is_some();
+    let heard = heard.map_or(String::new(), |heard| format!("; {heard}"));
+    let failure = context.failure(phase, format!("timed out after {deadline:?} waiting for {what}{heard}"));
+    Fault { failure, is_told }
 }
 
 /// Reads the counters every second until the end of the call.
-async fn watch(stage: &Stage, context: &PeerContext, peer: &mut Box<dyn Peer>, end: Instant) -> Result<(), Failure> {
+async fn watch(stage: &Stage, context: &PeerContext, peer: &mut Box<dyn Peer>, end: Instant) -> Result<(), Fault> {
     let mut ticks = tokio::time::interval(SNAPSHOT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last: Option<(Instant, Snapshot)> = None;
@@ -208,7 +267,7 @@ async fn watch(stage: &Stage, context: &PeerContext, peer: &mut Box<dyn Peer>, e
             () = sleep_until(end.into()) => return Ok(()),
             _ = ticks.tick() => {}
         }
-        let snapshot = peer.snapshot().await?;
+        let snapshot = peer.snapshot().await.map_err(Fault::told)?;
         let now = Instant::now();
         if let Some((then, before)) = &last {
             let seconds = (now - *then).as_secs_f64();
@@ -254,5 +313,49 @@ fn context(stage: &Stage, call: &Arc<CallPlan>, role: Role) -> PeerContext {
         network: stage.surroundings.of_peer(&peer.id),
         seat: stage.rooms.seat(peer, other),
         recorder: stage.recorder.for_peer(&peer.id, &call.id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(peer: &str, phase: Phase, reason: &str, is_told: bool) -> Fault {
+        let (peer, call, reason) = (peer.into(), "c".into(), reason.into());
+        Fault { failure: Failure { peer, call, phase, reason }, is_told }
+    }
+
+    async fn failed_after(delay: Duration, fault: Fault) -> Result<(), Fault> {
+        tokio::time::sleep(delay).await;
+        Err(fault)
+    }
+
+    #[tokio::test]
+    async fn whichever_end_fails_first_the_same_one_is_blamed() {
+        let moment = Duration::from_millis(2);
+        for (of_offerer, of_answerer) in [(moment, Duration::ZERO), (Duration::ZERO, moment), (moment, moment)] {
+            let run = async |offerer: Fault, answerer: Fault| {
+                both(failed_after(of_offerer, offerer), failed_after(of_answerer, answerer)).await.unwrap_err()
+            };
+            let told = fault("a", Phase::Answer, "heard error 12", true);
+            let failure = run(told, fault("b", Phase::Offer, "timed out", false)).await;
+            assert_eq!((failure.peer.as_str(), failure.phase), ("a", Phase::Answer), "a cause counts more");
+            assert_eq!(failure.reason, "heard error 12; the other end (offer): timed out");
+
+            let late = fault("a", Phase::Answer, "no answer", false);
+            let failure = run(late, fault("b", Phase::Ice, "no pair", false)).await;
+            assert_eq!(failure.reason, "no answer; the other end (ICE): no pair", "the earlier phase counts more");
+
+            let refused = |peer| fault(peer, Phase::Signaling, "refused", true);
+            let failure = run(refused("a"), refused("b")).await;
+            assert_eq!((failure.peer.as_str(), failure.reason.as_str()), ("a", "refused; so it is at the other end"));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_that_goes_on_is_not_waited_for() {
+        let fault = fault("b", Phase::Ice, "broken", true);
+        let failure = both(std::future::pending(), failed_after(Duration::ZERO, fault)).await.unwrap_err();
+        assert_eq!(failure.reason, "broken");
     }
 }

@@ -1,9 +1,9 @@
 //! Keeps what may be secret in a URL out of errors, reports and the terminal: applications put tokens into queries.
 
 /// What stands in the place of a secret.
-const HIDDEN: &str = "***";
+pub(super) const HIDDEN: &str = "***";
 /// A value of a query that is shorter is no secret, and could be part of any word.
-const SHORTEST_SECRET: usize = 8;
+pub(super) const SHORTEST_SECRET: usize = 8;
 
 /// A URL with the names of its query's members and without their values, and without user and password.
 pub(crate) fn redacted(url: &str) -> String {

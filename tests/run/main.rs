@@ -1,5 +1,6 @@
 //! Runs of scenarios with the program itself, from the command line to the record.
 
+mod blame;
 mod browser_dialects;
 mod capacity;
 mod capture;

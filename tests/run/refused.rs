@@ -78,5 +78,7 @@ async fn clients_whose_connection_is_closed_fail_in_the_signaling_phase() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_are_never_answered_fail_at_their_deadline() {
-    run_with(Refusal::Silent).await.assert_says("timed out after 1s waiting for the signaling server");
+    run_with(Refusal::Silent).await.assert_says(
+        "timed out after 1s waiting for the signaling server to finish the TLS handshake: it accepted TCP",
+    );
 }

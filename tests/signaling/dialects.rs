@@ -59,7 +59,7 @@ impl Raw {
 
 async fn client(server: &Server, protocol: &Protocol, place: Place<'_>) -> Client {
     let endpoint = server.endpoint().speaking(protocol.clone());
-    within("connecting", Client::connect_for(&endpoint, place)).await.unwrap()
+    within("connecting", Client::connect_for(&endpoint, place, |_| {})).await.unwrap()
 }
 
 /// Offer, answer and a candidate between two clients, whatever each of them speaks.

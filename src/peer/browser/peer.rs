@@ -15,7 +15,7 @@ use super::search::{self, Heard};
 use super::session::SessionError;
 use super::stand_in::StandIn;
 use super::stats::Stats;
-use crate::peer::{Peer, PeerContext, Sent, Snapshot, with_unexpected};
+use crate::peer::{Peer, PeerContext, Sent, Snapshot, WaitingFor};
 use crate::record::{Failure, Mark, Metric, PathSearch, Phase};
 use crate::signaling::client::Sender;
 
@@ -110,7 +110,7 @@ impl BrowserPeer {
         }
         peer.begin_dump().await?;
         peer.call::<Value>("prepare", vec![config]).await?;
-        peer.wait_for(Step::Prepared, peer.context.plan.deadlines.start_us).await?;
+        peer.wait_for(Step::Prepared).await?;
         Ok(peer)
     }
 
@@ -202,13 +202,12 @@ impl BrowserPeer {
     /// Joins the server under test in the page's place, if the page cannot; returns the room that is the page's.
     async fn meet(&mut self) -> Result<String, Failure> {
         let Some(bundled) = self.context.network.stand_in.clone() else { return Ok(self.context.call.room.clone()) };
-        self.waiting = "the signaling server to accept the connection".into();
         let (server, waiting) = (&mut self.server, &mut self.waiting);
-        let connected = |sender: &Sender| {
-            *server = Some(sender.clone());
-            *waiting = "the signaling server to let the peer into its room".into();
+        let waits = |what: &'static str, sender: Option<&Sender>| {
+            *server = sender.cloned();
+            *waiting = what.into();
         };
-        let joined = self.context.join(connected).await?;
+        let joined = self.context.join(waits).await?;
         self.waiting = "the bundled server to accept the connection".into();
         let stand_in = StandIn::start(&bundled, self.context.role, joined).await;
         let stand_in = stand_in.map_err(|error| self.fail(format!("the bundled server: {error}")))?;
@@ -216,18 +215,11 @@ impl BrowserPeer {
     }
 
     /// Polls until a step is done.
-    async fn wait_for(&mut self, step: Step, deadline_us: u64) -> Result<(), Failure> {
-        let begun = Instant::now();
-        let deadline = Duration::from_micros(deadline_us);
+    async fn wait_for(&mut self, step: Step) -> Result<(), Failure> {
         loop {
             self.poll().await?;
             if self.reached.contains(&step) {
                 return Ok(());
-            }
-            if begun.elapsed() >= deadline {
-                let seconds = deadline.as_secs_f64();
-                let (phase, waiting) = self.waiting_for();
-                return Err(self.context.failure(phase, format!("after {seconds} s still waiting for {waiting}")));
             }
             sleep(POLL).await;
         }
@@ -285,7 +277,7 @@ impl Peer for BrowserPeer {
         self.phase = Phase::Signaling;
         let room = self.meet().await?;
         self.call::<Value>("join", vec![json!(room)]).await?;
-        self.wait_for(Step::Joined, self.context.plan.deadlines.join_us).await?;
+        self.wait_for(Step::Joined).await?;
         if let Some(stand_in) = &mut self.stand_in {
             stand_in.begin();
         }
@@ -295,12 +287,12 @@ impl Peer for BrowserPeer {
     async fn connect(&mut self) -> Result<(), Failure> {
         self.phase = Phase::Offer;
         self.call::<Value>("connect", Vec::new()).await?;
-        self.wait_for(Step::Connected, self.context.plan.deadlines.connect_us).await
+        self.wait_for(Step::Connected).await
     }
 
     async fn first_media(&mut self) -> Result<(), Failure> {
         self.phase = Phase::Media;
-        self.wait_for(Step::FirstMedia, self.context.plan.deadlines.first_media_us).await?;
+        self.wait_for(Step::FirstMedia).await?;
         self.latest = self.read("stats").await?;
         self.first = Some(self.latest.clone());
         Ok(())
@@ -380,8 +372,8 @@ impl Peer for BrowserPeer {
         }
     }
 
-    fn waiting_for(&self) -> (Phase, String) {
-        with_unexpected((self.phase, self.waiting.clone()), self.server.as_ref())
+    fn waiting_for(&self) -> WaitingFor {
+        WaitingFor::with_unexpected(self.phase, self.waiting.clone(), self.server.as_ref())
     }
 }
 

@@ -63,7 +63,7 @@ use self::strangers::Strangers;
 use self::traced::Traced;
 use self::wire::Wire;
 use super::network::PeerNetwork;
-use super::{Joined, Peer, PeerContext, Sent, Snapshot, with_unexpected};
+use super::{Joined, Peer, PeerContext, Sent, Snapshot, WaitingFor};
 use crate::plan::{NativeStack, Role};
 use crate::record::{Failure, Lateness, Mark, Metric, Phase};
 use crate::signaling::client::Sender;
@@ -178,13 +178,12 @@ impl NativePeer {
 #[async_trait]
 impl Peer for NativePeer {
     async fn join(&mut self) -> Result<(), Failure> {
-        self.tracker.enter(Phase::Signaling, "the signaling server to accept the connection");
         let (tracker, own) = (&self.tracker, &mut self.sender);
-        let connected = |sender: &Sender| {
-            *own = Some(sender.clone());
-            tracker.enter(Phase::Signaling, "the signaling server to let the peer into its room");
+        let waits = |what, sender: Option<&Sender>| {
+            *own = sender.cloned();
+            tracker.enter(Phase::Signaling, what);
         };
-        self.joined = Some(self.context.join(connected).await?);
+        self.joined = Some(self.context.join(waits).await?);
         Ok(())
     }
 
@@ -297,13 +296,19 @@ impl Peer for NativePeer {
         }
     }
 
-    fn waiting_for(&self) -> (Phase, String) {
+    fn waiting_for(&self) -> WaitingFor {
         let progress = self.tracker.get();
         let missing = progress.connected.then(|| self.tracker.expected().missing(progress.arrived)).flatten();
         match missing {
-            Some(missing) if progress.phase == Phase::Media => (Phase::Media, missing.to_owned()),
-            _ if progress.phase == Phase::Ice => (Phase::Ice, with_faults(progress.waiting_for, &self.relays)),
-            _ => with_unexpected((progress.phase, progress.waiting_for.to_owned()), self.sender.as_ref()),
+            Some(missing) if progress.phase == Phase::Media => WaitingFor::new(Phase::Media, missing),
+            _ if progress.phase == Phase::Ice => {
+                WaitingFor::new(Phase::Ice, with_faults(progress.waiting_for, &self.relays))
+            }
+            _ => {
+                let waiting = WaitingFor::with_unexpected(progress.phase, progress.waiting_for, self.sender.as_ref());
+                let heard = [waiting.heard, progress.passed_over].into_iter().flatten().collect::<Vec<_>>();
+                WaitingFor { heard: (!heard.is_empty()).then(|| heard.join("; ")), ..waiting }
+            }
         }
     }
 }

@@ -32,7 +32,7 @@ use super::with_faults;
 use crate::plan::Role;
 use crate::record::{Mark, Phase};
 use crate::signaling::ClientError;
-use crate::signaling::client::{Receiver, Sender};
+use crate::signaling::client::{Receiver, Sender, excerpt};
 use crate::signaling::protocol::{ClientMessage, IceCandidate, ServerMessage};
 
 /// One end of a negotiation.
@@ -139,7 +139,8 @@ impl Negotiation {
             ServerMessage::Answer { from, sdp } if self.role == Role::Offerer && self.other.as_ref() == Some(&from) => {
                 self.tracker.recorder().mark(Mark::AnswerReceived);
                 let sdp = if self.is_dtls_client { answer_to_dtls_client(&sdp) } else { sdp };
-                let description = RTCSessionDescription::answer(sdp).map_err(|error| invalid("answer", &error))?;
+                let description =
+                    RTCSessionDescription::answer(sdp.clone()).map_err(|error| invalid("answer", &error, &sdp))?;
                 self.set_remote(description, "answer").await?;
                 self.tracker.enter(Phase::Ice, "a working candidate pair");
                 Ok(())
@@ -151,6 +152,15 @@ impl Negotiation {
             // A candidate to somebody who has just left is nothing to a call that is up.
             ServerMessage::Error { code, message, .. } if !self.tracker.get().connected => {
                 Err(format!("signaling: the server says {}: {message}", code.name()))
+            }
+            // Whoever waits for something else is told.
+            ServerMessage::Offer { from, .. } => {
+                self.tracker.pass_over(format!("an offer of {from:?} came, which nobody here waits for"));
+                Ok(())
+            }
+            ServerMessage::Answer { from, .. } => {
+                self.tracker.pass_over(format!("an answer of {from:?} came, which nobody here waits for"));
+                Ok(())
             }
             _ => Ok(()),
         }
@@ -217,7 +227,7 @@ impl Negotiation {
     }
 
     async fn answer(&mut self, to: String, sdp: String) -> Result<(), String> {
-        let description = RTCSessionDescription::offer(sdp).map_err(|error| invalid("offer", &error))?;
+        let description = RTCSessionDescription::offer(sdp.clone()).map_err(|error| invalid("offer", &error, &sdp))?;
         self.other = Some(to.clone());
         self.set_remote(description, "offer").await?;
         self.tracker.enter(Phase::Answer, "the answer to be made");
@@ -240,7 +250,8 @@ impl Negotiation {
 
     async fn answer_again(&mut self, to: String, sdp: String) -> Result<(), String> {
         let later = |error: &dyn std::fmt::Display| format!("a later offer cannot be answered: {error}");
-        let description = RTCSessionDescription::offer(sdp).map_err(|error| invalid("later offer", &error))?;
+        let description =
+            RTCSessionDescription::offer(sdp.clone()).map_err(|error| invalid("later offer", &error, &sdp))?;
         self.set_remote(description, "later offer").await?;
         let answer = self.connection.create_answer().await.map_err(|error| later(&error))?;
         let sdp = answer.sdp.clone();
@@ -251,7 +262,7 @@ impl Negotiation {
 
     async fn set_remote(&mut self, description: RTCSessionDescription, what: &str) -> Result<(), String> {
         let sdp = description.sdp.clone();
-        self.connection.set_remote_description(description).await.map_err(|error| invalid(what, &error))?;
+        self.connection.set_remote_description(description).await.map_err(|error| invalid(what, &error, &sdp))?;
         self.strangers.introduce_all(&sdp);
         self.fingerprints = Fingerprints::of(&sdp);
         self.remote_described = true;
@@ -312,6 +323,9 @@ impl Negotiation {
     }
 }
 
-fn invalid(what: &str, error: &dyn std::fmt::Display) -> String {
-    format!("the {what} of the other end cannot be used: {error}")
+/// The stack does not always say what it does not like.
+fn invalid(what: &str, error: &dyn std::fmt::Display, sdp: &str) -> String {
+    let why = error.to_string();
+    let why = why.trim_end_matches([':', ' ']);
+    format!("the {what} of the other end cannot be used: {why}; it begins: {}", excerpt(sdp))
 }

@@ -14,6 +14,8 @@ pub(super) struct Progress {
     pub(super) data_open: bool,
     /// Kinds of media that have arrived, of those that the call carries to this peer.
     pub(super) arrived: Expected,
+    /// The last message of a negotiation that was of no use.
+    pub(super) passed_over: Option<String>,
     pub(super) failure: Option<Failure>,
 }
 
@@ -64,6 +66,7 @@ impl Tracker {
             connected: false,
             data_open: false,
             arrived: Expected::default(),
+            passed_over: None,
             failure: None,
         };
         Self { progress: watch::Sender::new(progress), recorder, expected }
@@ -118,6 +121,11 @@ impl Tracker {
         if complete {
             self.recorder.mark(Mark::FirstMedia);
         }
+    }
+
+    /// Something came that is of no use.
+    pub(super) fn pass_over(&self, what: String) {
+        self.progress.send_modify(|progress| progress.passed_over = Some(what));
     }
 
     /// The call fails in the phase that it is in; the first failure counts.

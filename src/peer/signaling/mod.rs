@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::conversation::{Conversation, Counters};
-use super::{Joined, Peer, PeerContext, Sent, Snapshot, with_unexpected};
+use super::{Joined, Peer, PeerContext, Sent, Snapshot, WaitingFor};
 use crate::record::{Failure, Lateness, Metric, Phase};
 use crate::signaling::client::Sender;
 
@@ -97,13 +97,12 @@ impl SignalingPeer {
 #[async_trait]
 impl Peer for SignalingPeer {
     async fn join(&mut self) -> Result<(), Failure> {
-        let waiting_for = "the signaling server to let the peer into its room";
         let (progress, own) = (&self.progress, &mut self.sender);
-        let connected = |sender: &Sender| {
-            *own = Some(sender.clone());
-            progress.send_modify(|progress| progress.waiting_for = waiting_for);
+        let waits = |what, sender: Option<&Sender>| {
+            *own = sender.cloned();
+            progress.send_modify(|progress| progress.waiting_for = what);
         };
-        self.joined = Some(self.context.join(connected).await?);
+        self.joined = Some(self.context.join(waits).await?);
         Ok(())
     }
 
@@ -179,9 +178,9 @@ impl Peer for SignalingPeer {
         }
     }
 
-    fn waiting_for(&self) -> (Phase, String) {
+    fn waiting_for(&self) -> WaitingFor {
         let progress = self.progress.borrow();
-        with_unexpected((progress.phase, progress.waiting_for.to_owned()), self.sender.as_ref())
+        WaitingFor::with_unexpected(progress.phase, progress.waiting_for, self.sender.as_ref())
     }
 }
 

@@ -127,6 +127,14 @@ pub enum ClientError {
         /// The deadline.
         after: std::time::Duration,
     },
+    /// Whose media the client wants does not publish any.
+    #[error("the publisher {publisher}, whose media the peer is to get, has failed: {why}")]
+    Unpublished {
+        /// The peer.
+        publisher: String,
+        /// Why not.
+        why: String,
+    },
     /// What befell a connection that several calls share.
     #[error("{0}")]
     Shared(std::sync::Arc<Self>),
@@ -207,12 +215,30 @@ impl ClientError {
 }
 
 /// The beginning of a text, for quoting it in an error.
-pub(in crate::signaling) fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     const CHARACTERS: usize = 160;
     match text.char_indices().nth(CHARACTERS) {
-        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
-        None => text.to_owned(),
+        Some((end, _)) => format!("{}… ({} bytes)", shown(&text[..end]), text.len()),
+        None => shown(text),
     }
+}
+
+/// A text of a server as it can be shown: what would command a terminal, or turn the direction of what stands around it
+/// (Unicode UAX 9, section 2), is escaped.
+pub(super) fn shown(text: &str) -> String {
+    let is_bidi = |character| matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_separator = |character| matches!(character, '\u{2028}' | '\u{2029}');
+    let mut shown = String::with_capacity(text.len());
+    for character in text.replace("\r\n", "\n").chars() {
+        match character {
+            '\n' | '\r' | '\t' => shown.push(' '),
+            _ if character.is_control() || is_bidi(character) || is_separator(character) => {
+                shown.extend(character.escape_unicode());
+            }
+            _ => shown.push(character),
+        }
+    }
+    shown
 }
 
 fn close_text(code: Option<u16>, reason: &str) -> String {
@@ -235,6 +261,18 @@ mod tests {
         assert_eq!(excerpt("short"), "short");
         let long = "é".repeat(500);
         assert_eq!(excerpt(&long), format!("{}… (1000 bytes)", "é".repeat(160)));
+    }
+
+    #[test]
+    fn what_would_command_a_terminal_or_a_page_is_escaped() {
+        assert_eq!(excerpt("a\x1b[31mred\x07\u{9b}2J"), r"a\u{1b}[31mred\u{7}\u{9b}2J");
+        assert_eq!(excerpt("\u{202e}gnp.exe\u{2066}"), r"\u{202e}gnp.exe\u{2066}");
+        assert_eq!(excerpt("v=0\r\no=-\ts=-\n"), "v=0 o=- s=- ");
+        assert_eq!(excerpt("שלום — ok"), "שלום — ok");
+        let body = Some(b"\x1b]0;owned\x07".to_vec());
+        let response = Response::builder().status(500).body(body).unwrap();
+        let error = ClientError::from_upgrade("wss://h/ws", WsError::Http(Box::new(response)), None).to_string();
+        assert!(error.ends_with(r"HTTP status 500: \u{1b}]0;owned\u{7}"), "{error}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use super::target::Target;
 use super::{ClientError, MESSAGE_LIMIT};
 use crate::signaling::dialect::{Request, Response};
+use crate::signaling::redact::redacted;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -54,7 +55,7 @@ async fn exchange(
     target: &Target,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> Result<Response, ClientError> {
-    let broken = |error: &dyn std::fmt::Display| ClientError::Io(std::io::Error::other(error.to_string()));
+    let broken = |error: &(dyn std::error::Error + 'static)| broken(request, error);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
     let connection = tokio::spawn(connection);
     let mut asked = hyper::Request::builder()
@@ -70,7 +71,7 @@ async fn exchange(
     let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (status, location, etag) = (response.status().as_u16(), header("location"), header("etag"));
     let body = Limited::new(response.into_body(), MESSAGE_LIMIT).collect().await;
-    let body = body.map_err(|error| broken(&error))?.to_bytes();
+    let body = body.map_err(|error| broken(&*error))?.to_bytes();
     connection.abort();
     let body = String::from_utf8_lossy(&body).into_owned();
     Ok(Response {
@@ -82,4 +83,21 @@ async fn exchange(
         etag,
         body,
     })
+}
+
+/// Why there is no answer, with all that is known of it.
+fn broken(request: &Request, error: &(dyn std::error::Error + 'static)) -> ClientError {
+    let mut why = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !why.contains(&cause_text) {
+            why = format!("{why}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    if error.is::<LengthLimitError>() {
+        why = format!("the answer is longer than {MESSAGE_LIMIT} bytes");
+    }
+    ClientError::Io(std::io::Error::other(format!("{} {}: {why}", request.method, redacted(&request.url))))
 }

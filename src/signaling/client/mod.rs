@@ -25,9 +25,10 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 pub use error::ClientError;
-pub(super) use error::excerpt;
+pub(crate) use error::excerpt;
 pub use shared::{Directory, Member, Seat};
 
+use self::error::shown;
 use self::target::Target;
 use super::Endpoint;
 use super::dialect::{Attendance, Dialect, Meeting, Opening, Place, Request, Response};
@@ -67,27 +68,33 @@ impl Client {
     ///
     /// Each way in which this can fail has its own [`ClientError`].
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, ClientError> {
-        Self::connect_for(endpoint, Place::default()).await
+        Self::connect_for(endpoint, Place::default(), |_| {}).await
     }
 
     /// As [`connect`](Self::connect), for servers that want to know beforehand where the client is going to be. Its room still
-    /// has to be joined.
+    /// has to be joined. `reached` hears how far the opening is.
     ///
     /// # Errors
     ///
     /// Those of [`connect`](Self::connect).
-    pub async fn connect_for(endpoint: &Endpoint, place: Place<'_>) -> Result<Self, ClientError> {
+    pub async fn connect_for(
+        endpoint: &Endpoint,
+        place: Place<'_>,
+        mut reached: impl FnMut(Reached<'_>),
+    ) -> Result<Self, ClientError> {
         let Opening { url, subprotocol, bearer, dialect } = endpoint.protocol.connect(&endpoint.url, place)?;
         if endpoint.protocol.is_http() {
             let (requests, answers) = http::start(endpoint.tls.clone());
-            return Self::greeted(endpoint, place, dialect, Sink::Http(requests), Source::Http(answers)).await;
+            return Self::greeted(endpoint, place, dialect, Sink::Http(requests), Source::Http(answers), |_| {}).await;
         }
         let target = Target::parse(&url)?;
         let tcp = target.connect().await?;
+        reached(Reached::Tcp);
         let tls = TlsConnector::from(endpoint.tls.clone())
             .connect(target.name.clone(), tcp)
             .await
             .map_err(|error| ClientError::from_tls(&target.host, error))?;
+        reached(Reached::Tls);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(WRITE_BUFFER)
@@ -99,7 +106,7 @@ impl Client {
 
         let (sink, stream) = socket.split();
         let (sink, source) = (Sink::Socket(Mutex::new(sink)), Source::Socket(stream));
-        Self::greeted(endpoint, place, dialect, sink, source).await
+        Self::greeted(endpoint, place, dialect, sink, source, |sender| reached(Reached::WebSocket(sender))).await
     }
 
     /// Returns once the server's greeting has come.
@@ -109,12 +116,15 @@ impl Client {
         dialect: Box<dyn Dialect>,
         sink: Sink,
         source: Source,
+        opened: impl FnOnce(&Sender),
     ) -> Result<Self, ClientError> {
         let line = Arc::new(Line { sink, dialect: std::sync::Mutex::new(dialect), wake: Notify::new() });
         let meeting = endpoint.meeting.clone();
         let publisher =
             place.peer.map(|peer| Publisher { peer: peer.to_owned(), meeting: meeting.clone(), is_answered: false });
         let mut receiver = Receiver::new(Link::Own { source, line: Arc::clone(&line), attendance: None, publisher });
+        let sender = Sender { line: Arc::clone(&line), is_shared: false };
+        opened(&sender);
         // Some servers are spoken to first.
         line.flush().await?;
         let id = match receiver.next().await? {
@@ -124,7 +134,6 @@ impl Client {
                 return Err(ClientError::Protocol { detail, quote: excerpt(&format!("{other:?}")) });
             }
         };
-        let sender = Sender { line, is_shared: false };
         Ok(Self { id, sender, receiver, seat: None, meeting, feed: place.feed.map(str::to_owned), pings: 0 })
     }
 
@@ -138,6 +147,19 @@ impl Client {
         &self.sender
     }
 
+    /// Waits until the peer whose media it wants publishes that; others want none. To be called before joining.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Unpublished`]: that peer has failed.
+    pub async fn find_feed(&mut self) -> Result<(), ClientError> {
+        let Some(publisher) = &self.feed else { return Ok(()) };
+        let why = |why| ClientError::Unpublished { publisher: publisher.clone(), why };
+        let feed = self.meeting.feed(publisher).await.map_err(why)?;
+        self.sender.line.dialect().follow(feed);
+        Ok(())
+    }
+
     /// Enters a room and returns the ids of the clients that were there already. On a connection that calls of one person
     /// share, the person is who enters, and only the other one of the call is told of.
     ///
@@ -147,10 +169,6 @@ impl Client {
     pub async fn join(&mut self, room: &str) -> Result<Vec<String>, ClientError> {
         if let Some(seat) = &self.seat {
             return seat.join().await;
-        }
-        if let Some(feed) = &self.feed {
-            let feed = self.meeting.feed(feed).await;
-            self.sender.line.dialect().follow(feed);
         }
         self.sender.send(&ClientMessage::Join { room: room.to_owned() }).await?;
         let reply = self.receiver.find(|message| match message {
@@ -202,6 +220,17 @@ impl Client {
     }
 }
 
+/// How far the opening of a connection is.
+#[derive(Debug)]
+pub enum Reached<'a> {
+    /// The server accepted TCP.
+    Tcp,
+    /// The handshake of TLS is complete.
+    Tls,
+    /// The WebSocket is open; a greeting has still to come.
+    WebSocket(&'a Sender),
+}
+
 /// Where what is said goes.
 #[derive(Debug)]
 enum Sink {
@@ -229,10 +258,9 @@ impl Source {
             Self::Socket(stream) => {
                 let frame = stream.next().await.ok_or_else(closed)?.map_err(ClientError::from_socket)?;
                 match frame {
-                    Message::Close(Some(frame)) => Err(ClientError::Closed {
-                        code: Some(frame.code.into()),
-                        reason: frame.reason.as_str().to_owned(),
-                    }),
+                    Message::Close(Some(frame)) => {
+                        Err(ClientError::Closed { code: Some(frame.code.into()), reason: excerpt(&frame.reason) })
+                    }
                     Message::Close(None) => Err(closed()),
                     frame => Ok(Input::Frame(frame)),
                 }
@@ -428,8 +456,12 @@ impl Receiver {
                         *publisher = None;
                     }
                 }
-                if let Some(message) = message {
-                    return Ok(message);
+                match message {
+                    Some(ServerMessage::Error { code, message, about, to }) => {
+                        return Ok(ServerMessage::Error { code, message: shown(&message), about, to });
+                    }
+                    Some(message) => return Ok(message),
+                    None => {}
                 }
                 dialect.poll_timeout()
             };

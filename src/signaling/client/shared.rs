@@ -98,7 +98,7 @@ impl Member {
     }
 
     async fn try_enter(&self, endpoint: &Endpoint, room: &str, since: Instant) -> Result<(), ClientError> {
-        let mut client = Client::connect_for(endpoint, Place { room: Some(room), ..Place::default() }).await?;
+        let mut client = Client::connect_for(endpoint, Place { room: Some(room), ..Place::default() }, |_| {}).await?;
         // Before joining: nobody can send to this id earlier, so that no message comes from an unknown one.
         lock(&self.directory.0).insert(client.id().to_owned(), Arc::clone(&self.person));
         let stop = CancellationToken::new();

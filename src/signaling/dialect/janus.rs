@@ -258,6 +258,11 @@ impl Connection {
     }
 
     fn hear(&mut self, message: &Value, text: &str, now: Instant) -> Result<(), ClientError> {
+        let is_foreign = |member: &str, own: Option<u64>| message.get(member).is_some_and(|it| it.as_u64() != own);
+        if is_foreign("session_id", self.session) || is_foreign("sender", self.handle) {
+            self.unexpected = Some(format!("for another session or handle: {}", excerpt(text)));
+            return Ok(());
+        }
         match message.get("janus").and_then(Value::as_str).unwrap_or_default() {
             "success" => self.succeeded(message, text, now),
             "event" => self.hear_event(message),
@@ -291,7 +296,12 @@ impl Connection {
                 Ok(())
             }
             // Acknowledgements, and news of the media that its receiver knows better.
-            "ack" | "media" | "slowlink" | "detached" | "server_info" => Ok(()),
+            "ack" | "media" | "slowlink" | "server_info" => Ok(()),
+            // `detached` among them: Janus has given up the handle.
+            other if !other.is_empty() => {
+                self.unexpected = Some(excerpt(text));
+                Ok(())
+            }
             _ => Err(ClientError::Protocol { detail: "no message of Janus".into(), quote: excerpt(text) }),
         }
     }
@@ -354,7 +364,10 @@ impl Connection {
                 self.joined();
             }
             (_, Some("joined" | "attached" | "event" | "updated" | "slow_link" | "talking" | "stopped-talking")) => {}
-            (_, None) if data.get("echotest").or_else(|| data.get("textroom")).is_some() => {}
+            // The echotest is `done` when it has hung up.
+            (_, None)
+                if data.get("echotest").or_else(|| data.get("textroom")).is_some()
+                    && data.get("result") != Some(&"done".into()) => {}
             _ => self.unexpected = Some(excerpt(&data.to_string())),
         }
         if let (Some(kind), Some(sdp)) = (jsep(message, "type"), jsep(message, "sdp")) {

@@ -13,8 +13,8 @@ use crate::signaling::protocol::ServerMessage;
 #[derive(Clone, Debug, Default)]
 pub struct Meeting {
     rooms: Arc<Mutex<HashMap<String, Vec<Attendee>>>>,
-    /// What to follow to get a peer's media, in the words of the server that passes it on.
-    feeds: Arc<Mutex<HashMap<String, watch::Sender<Option<Value>>>>>,
+    /// What to follow to get a peer's media, in the words of the server that passes it on, or why there is none.
+    feeds: Arc<Mutex<HashMap<String, watch::Sender<Option<Result<Value, String>>>>>>,
 }
 
 #[derive(Debug)]
@@ -51,11 +51,22 @@ impl Meeting {
     /// Says what others have to follow to get a peer's media.
     pub(crate) fn announce(&self, peer: &str, feed: Value) {
         let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
-        feeds.entry(peer.to_owned()).or_default().send_replace(Some(feed));
+        feeds.entry(peer.to_owned()).or_default().send_replace(Some(Ok(feed)));
+    }
+
+    /// Says that a peer has failed: who waits for its media does not get any.
+    pub(crate) fn give_up(&self, peer: &str, why: &str) {
+        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        let feed = feeds.entry(peer.to_owned()).or_default();
+        feed.send_if_modified(|feed| feed.is_none().then(|| *feed = Some(Err(why.to_owned()))).is_some());
     }
 
     /// Waits until a peer publishes, and tells what to follow.
-    pub(crate) async fn feed(&self, peer: &str) -> Value {
+    ///
+    /// # Errors
+    ///
+    /// Why it never will.
+    pub(crate) async fn feed(&self, peer: &str) -> Result<Value, String> {
         let mut feed = {
             let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
             feeds.entry(peer.to_owned()).or_default().subscribe()
@@ -97,8 +108,11 @@ mod tests {
         let wanted = tokio::spawn(async move { later.feed("bot/0").await });
         tokio::task::yield_now().await;
         meeting.announce("bot/0", 42.into());
-        assert_eq!(wanted.await.unwrap(), 42);
-        assert_eq!(meeting.feed("bot/0").await, 42);
+        assert_eq!(wanted.await.unwrap(), Ok(42.into()));
+        meeting.give_up("bot/0", "it broke later");
+        assert_eq!(meeting.feed("bot/0").await, Ok(42.into()));
+        meeting.give_up("bot/1", "refused");
+        assert_eq!(meeting.feed("bot/1").await, Err("refused".into()));
     }
 
     #[test]

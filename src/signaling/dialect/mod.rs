@@ -14,6 +14,7 @@ mod own;
 mod peerjs;
 mod socketio;
 mod template;
+mod unexpected;
 mod whip;
 mod wording;
 

@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use self::serialization::Serialization;
 use super::template::{Words, encode, read_candidate};
+use super::unexpected::Unexpected;
 use super::{Dialect, Opening, Place, Waiting, read_json};
 use crate::plan::Role;
 use crate::signaling::certificate::random;
@@ -101,6 +102,7 @@ struct Connection {
     /// By the id of the other client.
     peerings: HashMap<String, Peering>,
     next_heartbeat: Option<Instant>,
+    unexpected: Unexpected,
 }
 
 impl Connection {
@@ -113,6 +115,7 @@ impl Connection {
             waiting: Waiting::default(),
             peerings: HashMap::new(),
             next_heartbeat: None,
+            unexpected: Unexpected::default(),
         }
     }
 
@@ -198,7 +201,10 @@ impl Connection {
                 let why = payload.get("msg").and_then(Value::as_str).map_or_else(|| excerpt(text), excerpt);
                 return Err(ClientError::Refusal { message: format!("{kind}: {why}") });
             }
-            _ => return Ok(()),
+            _ => {
+                self.unexpected.note(&kind, text);
+                return Ok(());
+            }
         };
         self.waiting.messages.push_back(message);
         Ok(())
@@ -207,6 +213,9 @@ impl Connection {
 
 impl Dialect for Connection {
     fn handle_frame(&mut self, frame: Message, now: Instant) -> Result<(), ClientError> {
+        if let Message::Binary(data) = &frame {
+            self.unexpected.note("binary", &format!("of {} bytes", data.len()));
+        }
         match read_json(frame, "PeerServer", &mut self.waiting)? {
             Some((message, text)) => self.hear(message, &text, now),
             None => Ok(()),
@@ -258,6 +267,10 @@ impl Dialect for Connection {
     fn says_goodbye(&self) -> bool {
         true
     }
+
+    fn unexpected(&self) -> Option<String> {
+        self.unexpected.told().map(|messages| format!("messages that mean nothing to PeerJS: {messages}"))
+    }
 }
 
 /// Which of its two kinds of connections PeerJS makes of an offer.
@@ -298,6 +311,16 @@ mod tests {
         let opening = open(&PeerJs::default(), "wss://h:1/myapp/", Place::default()).unwrap();
         assert!(opening.url.starts_with("wss://h:1/myapp/peerjs?key=peerjs&id=harness"), "{}", opening.url);
         assert!(opening.url.contains("&token=") && opening.url.ends_with("&version=1.5.5"), "{}", opening.url);
+    }
+
+    #[test]
+    fn what_means_nothing_is_named() {
+        let mut connection = Connection::new("me".into());
+        connection.handle_frame(Message::binary(vec![1, 2, 3]), Instant::now()).unwrap();
+        hear(&mut connection, json!({"type": "HELLO", "payload": "who is there?"})).unwrap();
+        let unexpected = connection.unexpected().unwrap();
+        assert!(unexpected.contains("`HELLO` (1×), `binary` (1×); the last: `HELLO`"), "{unexpected}");
+        assert!(unexpected.contains("who is there?"), "{unexpected}");
     }
 
     #[test]

@@ -11,13 +11,13 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::engineio::{self, Heartbeat, Packet};
 use super::template::{Words, brings_signaling, encode, read_candidate, read_description};
+use super::unexpected::Unexpected;
 use super::{Dialect, Exchange, Hear, Opening, Place, Say, SocketIo, Waiting};
 use crate::plan::Role;
 use crate::signaling::client::{ClientError, excerpt};
 use crate::signaling::protocol::{ClientMessage, ErrorCode, ServerMessage};
+use crate::signaling::redact::{HIDDEN, SHORTEST_SECRET, redacted_answer};
 
-/// So many names of events that nobody waits for are kept.
-const UNEXPECTED: usize = 8;
 /// Who the other one is where the application does not say.
 const THE_OTHER: &str = "the other";
 
@@ -31,7 +31,8 @@ pub(super) fn open(mapping: &Arc<SocketIo>, url: &str, place: Place<'_>) -> Open
     let root = url.trim_end_matches('/');
     let path = mapping.path.trim_start_matches('/');
     let url = format!("{root}/{path}?EIO={}&transport=websocket{query}", engineio::VERSION);
-    Opening::new(url, Box::new(Connection::new(Arc::clone(mapping), place)))
+    let connection = Connection { url: url.clone(), ..Connection::new(Arc::clone(mapping), place) };
+    Opening::new(url, Box::new(connection))
 }
 
 /// One client's connection to one namespace.
@@ -54,8 +55,11 @@ struct Connection {
     next_ack: u64,
     /// Whom the client last spoke to.
     other: Option<String>,
-    /// Events that nobody waits for, with how often they came.
-    unexpected: BTreeMap<String, u32>,
+    /// Events that nobody waits for.
+    unexpected: Unexpected,
+    /// As it was opened: its query may hold secrets, as may what is given on connecting.
+    url: String,
+    auth: Option<Value>,
     /// Binary attachments that are still to come; they are not read.
     attachments: usize,
 }
@@ -75,7 +79,9 @@ impl Connection {
             unacknowledged: BTreeMap::new(),
             next_ack: 0,
             other: None,
-            unexpected: BTreeMap::new(),
+            unexpected: Unexpected::default(),
+            url: String::new(),
+            auth: None,
             attachments: 0,
         }
     }
@@ -156,11 +162,16 @@ impl Connection {
                     quote: excerpt(&arguments.to_string()),
                 });
             }
-            if self.unexpected.len() < UNEXPECTED || self.unexpected.contains_key(name) {
-                *self.unexpected.entry(name.to_owned()).or_default() += 1;
-            }
+            let content = self.redacted(arguments);
+            self.unexpected.note(name, &content);
         }
         Ok(())
+    }
+
+    /// What the server said, without what only the client knows.
+    fn redacted(&self, content: &Value) -> String {
+        let text = redacted_answer(&content.to_string(), &self.url);
+        self.auth.iter().fold(text, without)
     }
 
     /// Who one is, who is there, who comes and goes; returns whether the event is any of this.
@@ -245,7 +256,9 @@ impl Connection {
         match kind {
             "0" => self.connected(content),
             "1" => {
-                Err(ClientError::Closed { code: None, reason: "socket.io: the server disconnected the socket".into() })
+                let heard = Dialect::unexpected(self).map_or(String::new(), |heard| format!("; {heard}"));
+                let reason = format!("socket.io: the server disconnected the socket{heard}");
+                Err(ClientError::Closed { code: None, reason })
             }
             "2" | "5" => {
                 let mut arguments: VecDeque<Value> =
@@ -262,7 +275,11 @@ impl Connection {
             }
             "4" => Err(ClientError::Refusal {
                 message: match serde_json::from_str::<Value>(content) {
-                    Ok(why) => format!("no connection to the namespace {namespace}: {}", readable(&why)),
+                    Ok(why) => {
+                        let data = why.get("data").filter(|data| !data.is_null());
+                        let data = data.map_or(String::new(), |data| format!(" ({})", excerpt(&self.redacted(data))));
+                        format!("no connection to the namespace {namespace}: {}{data}", readable(&why))
+                    }
                     Err(_) => format!("no connection to the namespace {namespace}: {}", excerpt(content)),
                 },
             }),
@@ -314,7 +331,8 @@ impl Dialect for Connection {
             Message::Text(text) => match Packet::parse(&text)? {
                 Packet::Open(handshake) => {
                     self.heartbeat.begin(&handshake, now);
-                    let auth = self.mapping.auth.clone().map(|auth| self.words().fill(&auth).to_string());
+                    self.auth = self.mapping.auth.as_ref().map(|auth| self.words().fill(auth));
+                    let auth = self.auth.as_ref().map(Value::to_string);
                     self.packet("0", &auth.unwrap_or_default());
                     Ok(())
                 }
@@ -390,8 +408,7 @@ impl Dialect for Connection {
     }
 
     fn unexpected(&self) -> Option<String> {
-        let events: Vec<_> = self.unexpected.iter().map(|(name, count)| format!("`{name}` ({count}×)")).collect();
-        (!events.is_empty()).then(|| format!("events that came and are not in the mapping: {}", events.join(", ")))
+        self.unexpected.told().map(|events| format!("events that came and are not in the mapping: {events}"))
     }
 }
 
@@ -404,6 +421,16 @@ fn read_id(value: &Value) -> Option<String> {
             ["id", "socketId", "userId", "peerId"].iter().find_map(|name| read_id(members.get(*name)?))
         }
         _ => None,
+    }
+}
+
+/// A text without what was given on connecting.
+fn without(text: String, auth: &Value) -> String {
+    match auth {
+        Value::String(secret) if secret.len() >= SHORTEST_SECRET => text.replace(secret, HIDDEN),
+        Value::Array(parts) => parts.iter().fold(text, without),
+        Value::Object(members) => members.values().fold(text, without),
+        _ => text,
     }
 }
 

@@ -174,6 +174,34 @@ fn a_session_is_kept_alive_and_ended() {
 }
 
 #[test]
+fn what_means_nothing_is_passed_over_and_quoted() {
+    let mut seat = Seat::new(Janus::default(), None);
+    seat.say(join());
+    while seat.heard().is_some() {}
+    let answer = json!({"type": "answer", "sdp": "v=0"});
+    let event = |more: Value| {
+        let mut event =
+            json!({"janus": "event", "plugindata": {"data": {"echotest": "event", "result": "ok"}}, "jsep": answer});
+        event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        event
+    };
+    for (message, word) in [
+        (json!({"janus": "detached"}), "detached"),
+        (json!({"janus": "rebooting", "in": "5 s"}), "rebooting"),
+        (json!({"janus": "event", "plugindata": {"data": {"echotest": "event", "result": "done"}}}), "done"),
+        (event(json!({"session_id": 987_654})), "987654"),
+        (event(json!({"sender": 876_543})), "876543"),
+    ] {
+        seat.hear(message).unwrap();
+        let unexpected = seat.0.unexpected().unwrap();
+        assert!(unexpected.contains(word), "{unexpected}");
+        assert_eq!(seat.heard(), None, "{word}");
+    }
+    seat.hear(event(json!({}))).unwrap();
+    assert!(matches!(seat.heard(), Some(ServerMessage::Answer { .. })));
+}
+
+#[test]
 fn refusals_quote_the_server() {
     let mut seat = Seat::new(Janus { plugin: Plugin::VideoRoom, ..Janus::default() }, None);
     seat.say(join());

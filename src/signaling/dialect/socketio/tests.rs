@@ -6,11 +6,17 @@ const ROOM: Place<'static> = Place { room: Some("r 1"), role: None, peer: None, 
 
 /// A connection that the server has accepted, with the mapping of the bundled server.
 fn connected(mapping: SocketIo) -> Box<dyn Dialect> {
+    let mut dialect = connecting(mapping);
+    assert_eq!(said(&mut dialect), ["40"]);
+    hear(&mut dialect, r#"40{"sid":"me"}"#).unwrap();
+    dialect
+}
+
+/// A connection of Engine.IO on which the namespace is asked for.
+fn connecting(mapping: SocketIo) -> Box<dyn Dialect> {
     let mut dialect = open(&Arc::new(mapping), "wss://h:1", ROOM).dialect;
     hear(&mut dialect, r#"0{"sid":"e","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1}"#)
         .unwrap();
-    assert_eq!(said(&mut dialect), ["40"]);
-    hear(&mut dialect, r#"40{"sid":"me"}"#).unwrap();
     dialect
 }
 
@@ -120,10 +126,21 @@ fn a_wrong_name_in_the_mapping_shows_which_event_came_instead() {
     let mut dialect = connected(mapping);
     hear(&mut dialect, r#"42["chat","hello"]"#).unwrap();
     let unexpected = dialect.unexpected().unwrap();
-    assert!(unexpected.contains("`chat` (1×)"), "{unexpected}");
+    assert!(unexpected.contains("`chat` (1×)") && unexpected.contains(r#"the last: `chat` ["hello"]"#), "{unexpected}");
     let error = hear(&mut dialect, r#"42["offer",{"offer":{"type":"offer","sdp":"v=0"},"from":"you"}]"#).unwrap_err();
     let error = error.to_string();
     assert!(error.contains("`offer`") && error.contains("`ofer`"), "{error}");
+}
+
+#[test]
+fn an_event_that_repeats_a_secret_is_quoted_without_it() {
+    let auth = Some(json!({"token": "hunter2hunter2"}));
+    let query = std::collections::BTreeMap::from([("key".to_owned(), "swordfish9".to_owned())]);
+    let mut dialect = connecting(SocketIo { auth, query, ..SocketIo::default() });
+    said(&mut dialect);
+    hear(&mut dialect, r#"40{"sid":"me"}"#).unwrap();
+    hear(&mut dialect, r#"42["hello",{"you":"hunter2hunter2","with":"swordfish9"}]"#).unwrap();
+    assert!(dialect.unexpected().unwrap().ends_with(r#"`hello` [{"with":"***","you":"***"}]"#), "{dialect:?}");
 }
 
 #[test]
@@ -131,6 +148,11 @@ fn refusals_quote_the_server() {
     let mut dialect = connected(SocketIo::default());
     let error = hear(&mut dialect, r#"44/nope,{"message":"Invalid namespace"}"#).unwrap_err().to_string();
     assert!(error.contains("/nope") && error.contains("Invalid namespace"), "{error}");
+    let error = hear(&mut dialect, r#"44{"message":"unauthorized","data":{"hint":"log in"}}"#).unwrap_err().to_string();
+    assert!(error.contains(r#"unauthorized ({"hint":"log in"})"#), "{error}");
+    hear(&mut dialect, r#"42["kicked",{"reason":"idle"}]"#).unwrap();
+    let error = hear(&mut dialect, "41").unwrap_err().to_string();
+    assert!(error.contains("disconnected the socket") && error.contains(r#"`kicked` [{"reason":"idle"}]"#), "{error}");
     for (text, part) in [
         ("41", "disconnected"),
         ("1", "closed"),
