@@ -135,7 +135,7 @@ fn a_wrong_name_in_the_mapping_shows_which_event_came_instead() {
 #[test]
 fn an_event_that_repeats_a_secret_is_quoted_without_it() {
     let auth = Some(json!({"token": "hunter2hunter2"}));
-    let query = std::collections::BTreeMap::from([("key".to_owned(), "swordfish9".to_owned())]);
+    let query = BTreeMap::from([("key".to_owned(), "swordfish9".to_owned())]);
     let mut dialect = connecting(SocketIo { auth, query, ..SocketIo::default() });
     said(&mut dialect);
     hear(&mut dialect, r#"40{"sid":"me"}"#).unwrap();
