@@ -313,12 +313,16 @@ impl Metric {
             }
             Self::JitterMs => ("jitter_ms", Stream, "Interarrival jitter of each stream (RFC 3550, 6.4.1)."),
             Self::RttMs => ("rtt_ms", Stream, "Round-trip time of the selected candidate pair (STUN, RFC 7675)."),
-            Self::AudioGapMs => {
-                ("audio_gap_ms", Peer, "The longest time without an audio packet beyond the packet interval.")
-            }
-            Self::FreezeTimeMs => {
-                ("freeze_time_ms", Peer, "Total time that the received video stood still (W3C totalFreezesDuration).")
-            }
+            Self::AudioGapMs => (
+                "audio_gap_ms",
+                Peer,
+                "The longest time without an audio packet beyond the packet interval, up to the end of the call.",
+            ),
+            Self::FreezeTimeMs => (
+                "freeze_time_ms",
+                Peer,
+                "Total time that the received video stood still (W3C totalFreezesDuration), at simulated peers up to the end of the call.",
+            ),
             Self::LayerSwitchTimeMs => (
                 "layer_switch_time_ms",
                 Stream,

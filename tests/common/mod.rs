@@ -119,6 +119,15 @@ impl Lab {
         role: &str,
         start: impl FnOnce(u16, &Path) -> Child,
     ) -> (Value, Value) {
+        let (run, said) = self.run_with_client(settings, role, start);
+        run.assert_code(0);
+        let report = run.report();
+        assert_eq!(report["calls"]["connected"], 1);
+        (report, said)
+    }
+
+    /// As [`call_with_client`](Self::call_with_client), whatever comes of the call.
+    pub fn run_with_client(&self, settings: &str, role: &str, start: impl FnOnce(u16, &Path) -> Child) -> (Run, Value) {
         let (offerer, answerer) = if role == "offer" { ("them", "us") } else { ("us", "them") };
         let scenario = format!(
             r#"
@@ -147,10 +156,7 @@ room = "lobby"
         let complaints = String::from_utf8_lossy(&client.stderr).into_owned();
         assert!(client.status.success(), "{said}{complaints}");
         eprintln!("{complaints}");
-        run.assert_code(0);
-        let report = run.report();
-        assert_eq!(report["calls"]["connected"], 1);
-        (report, serde_json::from_str(said.trim()).expect("a line of JSON"))
+        (run, serde_json::from_str(said.trim()).expect("a line of JSON"))
     }
 
     /// Starts a run that noise on the machine cannot make invalid.

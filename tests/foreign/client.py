@@ -3,8 +3,9 @@
 Joins a room, makes or takes one call, sends video and audio, echoes what arrives on the data channel `echo`, and prints one
 line of JSON about what it received once the other end has left, or once it is told to end.
 
-    client.py wss://HOST:PORT/ws CA.pem ROOM offer|answer
+    client.py wss://HOST:PORT/ws CA.pem ROOM offer|answer [mute|hang-up]
 
+Once a second of video has come it may stop sending (`mute`), or close its connection and stay in the room (`hang-up`).
 Without arguments it takes all that from the environment, as a [[network.program]] (docs/scenario.md), with its ICE servers.
 """
 
@@ -25,6 +26,7 @@ from aiortc.sdp import candidate_from_sdp
 class Counter:
     def __init__(self, connection):
         self.connection = connection
+        self.a_second_came = asyncio.Event()
         self.frames = {"audio": 0, "video": 0}
         self.size = None
         self.messages = 0
@@ -39,6 +41,8 @@ class Counter:
                 self.path = path(self.connection) or self.path
                 if track.kind == "video":
                     self.size = [frame.width, frame.height]
+                if self.frames["video"] == 30:
+                    self.a_second_came.set()
         except Exception:  # the track ends when the other end hangs up
             pass
 
@@ -49,7 +53,7 @@ def path(connection):
     return [[pair.local_candidate.type, pair.remote_candidate.type] for pair in nominated.values()]
 
 
-async def main(url, ca, room, role, servers=()):
+async def main(url, ca, room, role, ending=None, servers=()):
     context = ssl.create_default_context(cafile=ca)
     # A harness peer carries everything over one transport (docs/signaling.md).
     connection = RTCPeerConnection(
@@ -131,6 +135,15 @@ async def main(url, ca, room, role, servers=()):
                 elif kind == "error":
                     raise SystemExit(f"the server says {message['code']}: {message['message']}")
 
+    async def end_early():
+        await counter.a_second_came.wait()
+        if ending == "hang-up":
+            await connection.close()
+        else:
+            for sender in connection.getSenders():
+                sender.replaceTrack(None)
+
+    early = asyncio.ensure_future(end_early()) if ending else None
     call = asyncio.ensure_future(talk_to_the_server())
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, call.cancel)
     try:
@@ -147,6 +160,8 @@ async def main(url, ca, room, role, servers=()):
     }
     print(json.dumps(said), flush=True)
     await connection.close()
+    if early:
+        early.cancel()
 
 
 def told():
@@ -154,8 +169,8 @@ def told():
     tell = os.environ
     servers = [RTCIceServer(**server) for server in json.loads(tell["HARNESS_ICE_SERVERS"])]
     role = "offer" if tell["HARNESS_ROLE"] == "offerer" else "answer"
-    return tell["HARNESS_SIGNALING_URL"], tell["HARNESS_CA_FILE"], tell["HARNESS_ROOM"], role, servers
+    return tell["HARNESS_SIGNALING_URL"], tell["HARNESS_CA_FILE"], tell["HARNESS_ROOM"], role, None, servers
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*(sys.argv[1:5] or told())))
+    asyncio.run(main(*(sys.argv[1:6] or told())))

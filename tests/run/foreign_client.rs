@@ -1,9 +1,9 @@
 //! A client written from `docs/signaling.md` alone, in Python on aiortc, calls and is called by a simulated peer.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
-use crate::common::{Lab, repository, text};
+use crate::common::{Lab, Run, repository, text};
 use serde_json::Value;
 
 /// The interpreter that `ci/install` sets up.
@@ -15,16 +15,24 @@ fn python() -> PathBuf {
 
 /// The run's report, and what the client said.
 fn call(role: &str) -> (Value, Value) {
-    Lab::new().call_with_client("", role, |port, ca| {
-        Command::new(python())
-            .arg(repository("tests/foreign/client.py"))
-            .args([&format!("wss://localhost:{port}/ws"), text(ca), "lobby", role])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the foreign client starts")
-    })
+    Lab::new().call_with_client("", role, |port, ca| client(port, ca, role, &[]))
+}
+
+/// The run of a call whose other end ends its part of it early, as `tests/foreign/client.py` says.
+fn call_that_ends_early(lab: &Lab, ending: &str) -> Run {
+    lab.run_with_client("", "answer", |port, ca| client(port, ca, "answer", &[ending])).0
+}
+
+fn client(port: u16, ca: &Path, role: &str, more: &[&str]) -> Child {
+    Command::new(python())
+        .arg(repository("tests/foreign/client.py"))
+        .args([&format!("wss://localhost:{port}/ws"), text(ca), "lobby", role])
+        .args(more)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the foreign client starts")
 }
 
 fn assert_verified(report: &Value) {
@@ -51,4 +59,33 @@ fn a_foreign_client_calls_a_simulated_peer() {
     assert!(client["frames"]["video"].as_u64().unwrap() > 0, "{client}");
     assert!(client["frames"]["audio"].as_u64().unwrap() > 0, "{client}");
     assert!(client["messages"].as_u64().unwrap() > 0, "the echo comes back: {client}");
+}
+
+#[test]
+fn media_that_stops_before_the_end_of_the_call_is_frozen_and_not_verified() {
+    let lab = Lab::new();
+    let run = call_that_ends_early(&lab, "mute");
+    run.assert_code(1);
+    let report = run.report();
+    assert_eq!(report["calls"]["failed"], 0, "the call stays up: {}", report["failures"]);
+    for kind in ["video", "audio"] {
+        let media = report["media"].as_array().expect("media").iter().find(|media| media["kind"] == kind);
+        let media = media.expect("it was received");
+        assert_eq!(media["verified"], false, "{media}");
+        assert!(media["detail"].as_str().unwrap().contains("nothing came in the last"), "{media}");
+    }
+    // Of the 4 s of the call a good second has media.
+    for metric in ["freeze_time_ms", "audio_gap_ms"] {
+        let silent_ms = report["metrics"][metric]["max"].as_f64().expect(metric);
+        assert!(silent_ms > 1000.0 && silent_ms < 4000.0, "{metric} {silent_ms}");
+    }
+}
+
+#[test]
+fn who_hangs_up_before_the_end_fails_the_call() {
+    let lab = Lab::new();
+    let run = call_that_ends_early(&lab, "hang-up");
+    run.assert_code(1).assert_says("the other end hung up before the end of the call");
+    let failures = run.report()["failures"].clone();
+    assert_eq!(failures[0]["phase"], "media", "{failures}");
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Incoming;
 use super::sequence::{Arrival, Jitter, Rate, Reception, Sequence};
+use super::silence;
 use crate::media::Packet;
 use crate::media::bitstream;
 use crate::media::fixture::{AudioFixture, Position};
@@ -37,6 +38,11 @@ pub struct AudioReport {
     pub rate: Option<f64>,
     /// The longest time without a packet beyond the duration of the sound in the one before.
     pub longest_gap: Option<Duration>,
+    /// How long no packet came at the end, if that is more than three times the average interval, and more than 150 ms above
+    /// it.
+    pub silence: Option<Duration>,
+    /// Packets that would have come in that time at the average rate.
+    pub missing: u64,
 }
 
 /// Receives and verifies an Opus stream.
@@ -51,6 +57,7 @@ pub struct AudioReceiver {
     /// When a packet arrived last, and how much sound was in it.
     last: Option<(Instant, Duration)>,
     longest_gap: Option<Duration>,
+    silence: Option<Duration>,
     rate: Rate,
     intact: u64,
     foreign: u64,
@@ -76,6 +83,7 @@ impl AudioReceiver {
             first_packet: None,
             last: None,
             longest_gap: None,
+            silence: None,
             rate: Rate::default(),
             intact: 0,
             foreign: 0,
@@ -136,6 +144,13 @@ impl AudioReceiver {
         self.last = Some((now, duration.unwrap_or_default()));
     }
 
+    /// Counts the silence at the end, before the last report. Packets were expected until `end`; later ones may have come.
+    pub fn finish(&mut self, end: Instant) {
+        let Some((at, covered)) = self.last else { return };
+        self.silence = silence::at_end(Some(at), end, self.rate.interval());
+        self.longest_gap = self.longest_gap.max(self.silence.map(|silence| silence.saturating_sub(covered)));
+    }
+
     /// When the first packet arrived.
     pub fn first_packet(&self) -> Option<Instant> {
         self.first_packet
@@ -156,6 +171,8 @@ impl AudioReceiver {
             jitter_ms: self.jitter.milliseconds(),
             rate: self.rate.per_second(),
             longest_gap: self.longest_gap,
+            silence: self.silence,
+            missing: self.silence.map_or(0, |silence| silence::missing(silence, self.rate.interval())),
         }
     }
 
@@ -225,6 +242,32 @@ mod tests {
         let report = received(&packets);
         assert_eq!((report.intact, report.misplaced, report.lost), (230, 0, 20));
         assert_eq!(report.longest_gap, Some(Duration::from_millis(400)));
+    }
+
+    #[test]
+    fn silence_until_the_end_is_a_gap_in_which_packets_are_missing() {
+        let packets = sent(75, Instant::now());
+        let last = packets[74].1;
+        for (silence_ms, gap_ms, missing) in [(0, 0, 0), (170, 0, 0), (171, 151, 8), (6500, 6480, 325)] {
+            let mut receiver = AudioReceiver::new(Some(AudioFixture::load(None).unwrap()));
+            packets.iter().for_each(|(packet, at)| receiver.handle(packet, *at));
+            receiver.finish(last + Duration::from_millis(silence_ms));
+            let report = receiver.report();
+            assert_eq!(report.longest_gap, Some(Duration::from_millis(gap_ms)), "after {silence_ms} ms");
+            assert_eq!((report.missing, report.intact), (missing, 75), "after {silence_ms} ms");
+        }
+    }
+
+    #[test]
+    fn without_sound_packets_are_rare_and_their_absence_is_natural() {
+        // Discontinuous transmission: one packet every 400 ms (RFC 6716, section 2.1.9).
+        let mut packets = sent(10, Instant::now());
+        let start = packets[0].1;
+        (0..).zip(&mut packets).for_each(|(index, (_, at))| *at = start + Duration::from_millis(400 * index));
+        let mut receiver = AudioReceiver::new(Some(AudioFixture::load(None).unwrap()));
+        packets.iter().for_each(|(packet, at)| receiver.handle(packet, *at));
+        receiver.finish(packets[9].1 + Duration::from_millis(1100));
+        assert_eq!(receiver.report().missing, 0);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod mix;
 mod playout;
 mod reorder;
 mod sequence;
+mod silence;
 mod video;
 
 use rtc::shared::marshal::MarshalSize;

@@ -4,6 +4,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::silence;
+
 /// How many frame durations the average is over (W3C webrtc-stats, `freezeCount`).
 const AVERAGE_OVER: usize = 30;
 /// Fewer durations than this make no average, as in libwebrtc.
@@ -50,6 +52,14 @@ impl Playout {
         self.show(at);
     }
 
+    /// A picture was expected until `end`: if it stood still then for as long as between two frames makes a freeze, it froze.
+    pub(super) fn finish(&mut self, end: Instant) {
+        if let Some(still) = silence::at_end(self.last, end, self.average()) {
+            self.freezes += 1;
+            self.frozen += still;
+        }
+    }
+
     /// Whether to ask for a key frame now. Asking is noted: the next time comes after twice the patience.
     pub(super) fn needs_key_frame(&mut self, now: Instant) -> bool {
         let Some(request) = &mut self.request else {
@@ -79,7 +89,7 @@ impl Playout {
         self.freezes
     }
 
-    /// For how long in all, each freeze from the last frame before it to the first one after it.
+    /// For how long in all, each freeze from the last frame before it to the first one after it, or to the end.
     pub(super) fn frozen(&self) -> Duration {
         self.frozen
     }
@@ -89,12 +99,9 @@ impl Playout {
         let at = self.last.map_or(at, |last| last.max(at));
         if let Some(last) = self.last.replace(at) {
             let duration = at - last;
-            if self.durations.len() >= AVERAGE_FROM {
-                let average = self.durations.iter().sum::<Duration>() / self.durations.len() as u32;
-                if duration > (3 * average).max(average + Duration::from_millis(150)) {
-                    self.freezes += 1;
-                    self.frozen += duration;
-                }
+            if self.durations.len() >= AVERAGE_FROM && duration > silence::threshold(self.average()) {
+                self.freezes += 1;
+                self.frozen += duration;
             }
             if self.durations.len() == AVERAGE_OVER {
                 self.durations.pop_front();
@@ -102,6 +109,12 @@ impl Playout {
             self.durations.push_back(duration);
         }
         self.first.get_or_insert(at);
+    }
+
+    /// Of the last frame durations.
+    fn average(&self) -> Option<Duration> {
+        let count = self.durations.len() as u32;
+        (count > 0).then(|| self.durations.iter().sum::<Duration>() / count)
     }
 }
 
@@ -127,6 +140,34 @@ mod tests {
         assert_eq!((playout.freezes(), playout.frozen()), (0, Duration::ZERO));
         playout.frame(false, true, last + Duration::from_millis(183 + 200));
         assert_eq!((playout.freezes(), playout.frozen()), (1, Duration::from_millis(200)));
+    }
+
+    #[test]
+    fn a_picture_that_stands_still_until_the_end_is_a_freeze_of_the_same_length() {
+        let start = Instant::now();
+        let last = start + Duration::from_millis(33 * 39);
+        for (still, frozen) in [(0, 0), (183, 0), (184, 184), (6500, 6500)] {
+            let mut playout = playing(start, 40);
+            playout.finish(last + Duration::from_millis(still));
+            let seen = (playout.freezes(), playout.frozen());
+            assert_eq!(seen, (u64::from(frozen > 0), Duration::from_millis(frozen)), "after {still} ms");
+        }
+        let mut playout = playing(start, 40);
+        playout.finish(start);
+        assert_eq!(playout.freezes(), 0, "frames after the end are no silence before it");
+    }
+
+    #[test]
+    fn a_single_frame_is_a_picture_that_stands_still() {
+        let start = Instant::now();
+        let mut playout = playing(start, 1);
+        playout.finish(start + PATIENCE);
+        assert_eq!(playout.freezes(), 0);
+        playout.finish(start + Duration::from_secs(5));
+        assert_eq!(playout.frozen(), Duration::from_secs(5));
+        let mut none = playing(start, 0);
+        none.finish(start + Duration::from_secs(5));
+        assert_eq!(none.freezes(), 0, "there was no picture");
     }
 
     #[test]

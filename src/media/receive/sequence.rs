@@ -224,6 +224,16 @@ impl Rate {
         self.events += 1;
     }
 
+    /// When the last event was.
+    pub(super) fn last(&self) -> Option<Instant> {
+        self.span.map(|(_, last)| last)
+    }
+
+    /// From one event to the next, on average; `None` before the second event.
+    pub(super) fn interval(&self) -> Option<Duration> {
+        self.per_second().map(|rate| Duration::from_secs_f64(1.0 / rate))
+    }
+
     /// Events per second; `None` before the second event.
     pub(super) fn per_second(&self) -> Option<f64> {
         let (first, last) = self.span?;

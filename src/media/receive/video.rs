@@ -12,6 +12,7 @@ use super::assemble::{self, Assembled, Assembler};
 use super::playout::Playout;
 use super::reorder::{Ordered, Reorder};
 use super::sequence::{Arrival, Jitter, Rate, Reception, Sequence};
+use super::silence;
 use crate::media::Packet;
 use crate::media::fixture::{Position, VideoFixture};
 use crate::media::send::VIDEO_CLOCK;
@@ -57,8 +58,13 @@ pub struct VideoReport {
     /// How often the picture froze: a time between two decodable frames of more than three times the average of the last
     /// 30, and more than 150 ms above it (W3C webrtc-stats, `freezeCount`).
     pub freezes: u64,
-    /// The sum of the times of freezes (W3C webrtc-stats, `totalFreezesDuration`). The end of the stream is not a freeze.
+    /// The sum of the times of freezes (W3C webrtc-stats, `totalFreezesDuration`). A picture that stands still at the end has
+    /// been frozen since its last frame; W3C counts a freeze only once it is over.
     pub freeze_time: Duration,
+    /// How long no frame came at the end, if that is as long as makes a freeze.
+    pub silence: Option<Duration>,
+    /// Frames that would have come in that time at the average rate.
+    pub missing: u64,
     /// How often [`VideoReceiver::needs_key_frame`] asked for one.
     pub key_frames_requested: u64,
 }
@@ -96,7 +102,15 @@ impl VideoReceiver {
             jitter: Jitter::new(VIDEO_CLOCK),
             reorder: Reorder::default(),
             assembler: Assembler::new(codec),
-            judge: Judge { codec, expected, position: None, counts: Counts::default(), playout: Playout::default() },
+            judge: Judge {
+                codec,
+                expected,
+                position: None,
+                counts: Counts::default(),
+                arrivals: Rate::default(),
+                silence: None,
+                playout: Playout::default(),
+            },
             first_packet: None,
             bytes: 0,
             payload_bytes: 0,
@@ -174,16 +188,18 @@ impl VideoReceiver {
         self.judge.playout.first()
     }
 
-    /// Gives up what is still missing, at the end of the stream and before the last report.
-    pub fn finish(&mut self) {
+    /// Gives up what is still missing, before the last report. Frames were expected until `end`; later ones may have come.
+    pub fn finish(&mut self, end: Instant) {
         let (assembler, judge) = (&mut self.assembler, &mut self.judge);
         self.reorder.finish(|packet| assembler.push(&packet, |frame| judge.frame(&frame)));
         assembler.finish(|frame| judge.frame(&frame));
+        judge.playout.finish(end);
+        judge.silence = silence::at_end(judge.arrivals.last(), end, judge.arrivals.interval());
     }
 
     /// What was received so far. Frames behind a packet that is still waited for are not in it.
     pub fn report(&self) -> VideoReport {
-        let Judge { counts, playout, .. } = &self.judge;
+        let Judge { counts, playout, silence, arrivals, .. } = &self.judge;
         VideoReport {
             frames: counts.intact + counts.damaged + counts.foreign + counts.misplaced,
             intact: counts.intact,
@@ -202,6 +218,8 @@ impl VideoReceiver {
             rate: counts.rate.per_second(),
             freezes: playout.freezes(),
             freeze_time: playout.frozen(),
+            silence: *silence,
+            missing: silence.map_or(0, |silence| silence::missing(silence, arrivals.interval())),
             key_frames_requested: playout.requests(),
         }
     }
@@ -220,6 +238,9 @@ struct Judge {
     /// Where in the fixture the last frame was, if that is certain.
     position: Option<usize>,
     counts: Counts,
+    /// Of frames, whatever they are.
+    arrivals: Rate,
+    silence: Option<Duration>,
     playout: Playout,
 }
 
@@ -253,6 +274,7 @@ enum Verdict {
 
 impl Judge {
     fn frame(&mut self, frame: &Assembled<'_>) {
+        self.arrivals.note(frame.at);
         // Taken out for the comparison: counting the references of one fixture from all cores costs more than the rest.
         let mut expected = std::mem::take(&mut self.expected);
         let verdict = match &mut expected {

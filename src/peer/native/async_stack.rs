@@ -18,7 +18,7 @@ use webrtc::peer_connection::{
     RTCPeerConnectionState, RTCSessionDescription, RTCSignalingState, StatsSelector,
 };
 
-use super::connection::{Connection, DATA_SEND_BUFFER, Setup, Statistics};
+use super::connection::{Connection, DATA_SEND_BUFFER, Setup, Statistics, Transports};
 use super::events::Events;
 use super::fingerprints::for_the_stack;
 use super::first_media::FirstMedia;
@@ -51,6 +51,29 @@ impl AsyncConnection {
         let tracks = tracks::add(&connection, &media).await?;
         channels::open(&connection, &media).await?;
         Ok(Self { connection, tracks, media, started: AtomicBool::new(false) })
+    }
+
+    async fn transports(&self) -> Result<Transports> {
+        let sctp = self.connection.sctp().await;
+        // All run over one (BUNDLE).
+        let dtls = match (&sctp, self.connection.get_senders().await.first()) {
+            (Some(sctp), _) => Some(sctp.transport()),
+            (None, Some(sender)) => sender.transport().await?,
+            (None, None) => match self.connection.get_receivers().await.first() {
+                Some(receiver) => receiver.transport().await?,
+                None => None,
+            },
+        };
+        Ok(Transports {
+            dtls: match dtls {
+                Some(dtls) => Some(dtls.state().await?),
+                None => None,
+            },
+            sctp: match sctp {
+                Some(sctp) => Some(sctp.state().await?),
+                None => None,
+            },
+        })
     }
 }
 
@@ -115,7 +138,7 @@ impl Connection for AsyncConnection {
 
     async fn stats(&self) -> Result<Statistics> {
         let report = self.connection.get_stats(Instant::now(), StatsSelector::None).await;
-        Ok(Statistics { report, bypassed: None })
+        Ok(Statistics { report, bypassed: None, transports: self.transports().await? })
     }
 
     async fn start_media(&self) -> std::result::Result<(), String> {

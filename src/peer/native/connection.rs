@@ -15,7 +15,7 @@ use rtc::peer_connection::configuration::media_engine::MediaEngine;
 use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
 use rtc::peer_connection::configuration::{RTCConfiguration, RTCConfigurationBuilder, RTCIceTransportPolicy};
 use rtc::peer_connection::sdp::RTCSessionDescription;
-use rtc::peer_connection::transport::{RTCDtlsRole, RTCIceCandidateInit};
+use rtc::peer_connection::transport::{RTCDtlsRole, RTCDtlsTransportState, RTCIceCandidateInit, RTCSctpTransportState};
 use rtc::rtp_transceiver::rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind};
 use rtc::shared::error::{Error, Result};
 use rtc::statistics::report::RTCStatsReport;
@@ -69,6 +69,26 @@ pub(super) struct Statistics {
     pub(super) report: RTCStatsReport,
     /// What went past it.
     pub(super) bypassed: Option<Bypassed>,
+    pub(super) transports: Transports,
+}
+
+/// The states of a connection's transports. A `close_notify` leaves `connectionState` connected (W3C webrtc, 4.3.3), and
+/// `dtlsState` in the stack's statistics, too; so they are asked themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Transports {
+    pub(super) dtls: Option<RTCDtlsTransportState>,
+    pub(super) sctp: Option<RTCSctpTransportState>,
+}
+
+impl Transports {
+    /// How the other end has hung up, if it has: to be asked before this end does.
+    pub(super) fn closed(self) -> Option<&'static str> {
+        if self.dtls == Some(RTCDtlsTransportState::Closed) {
+            return Some("it closed the DTLS transport");
+        }
+        (self.sctp == Some(RTCSctpTransportState::Closed))
+            .then_some("it closed the SCTP association of the data channels")
+    }
 }
 
 /// What every native connection begins with.

@@ -70,7 +70,7 @@ mod tests {
             }
             sender.produce(due).unwrap().packets.iter().for_each(|packet| receiver.handle(packet, due));
         }
-        receiver.finish();
+        receiver.finish(start + Duration::from_secs(2));
         verdict(receiver.layers().unwrap(), refusal)
     }
 

@@ -60,6 +60,8 @@ struct Received {
     asked: Mutex<Vec<(Layer, Instant)>>,
     /// Why a layer that was asked for cannot come.
     refusal: Mutex<Option<String>>,
+    /// Until when media was expected.
+    end: Mutex<Option<Instant>>,
 }
 
 impl Media {
@@ -217,9 +219,10 @@ impl Media {
         }
     }
 
-    /// Stops sending, and says what was sent.
-    pub(super) async fn stop(&self) -> Sent {
+    /// Stops sending, and says what was sent. Media of the other end was expected until `end`.
+    pub(super) async fn stop(&self, end: Instant) -> Sent {
         let media = self.media();
+        *lock(&self.received.end) = Some(end);
         self.record_goodput();
         self.stop.cancel();
         self.data.stop();
@@ -318,9 +321,9 @@ impl Media {
             report.detail = "no video track arrived".into();
             return report;
         };
-        receiver.finish();
+        receiver.finish(self.expected_until());
         let seen = receiver.report();
-        let of = sent.and_then(|sent| sent.video_frames).unwrap_or(seen.frames).max(seen.frames);
+        let of = sent.and_then(|sent| sent.video_frames).unwrap_or(seen.frames + seen.missing).max(seen.frames);
         if of > 0 {
             recorder.sample(Metric::FrameIntegrityRatio, seen.intact as f64 / of as f64);
         }
@@ -335,6 +338,7 @@ impl Media {
             "compared {compared}: {} of {of} intact, {} damaged, {} foreign, {} out of place",
             seen.intact, seen.damaged, seen.foreign, seen.misplaced
         );
+        report.detail += &told(seen.silence);
         if let Some(layers) = receiver.layers() {
             let (fits, told) = layers::verdict(layers, lock(&self.received.refusal).as_deref());
             report.verified &= fits;
@@ -354,14 +358,15 @@ impl Media {
     fn audio_report(&self, sent: Option<&Sent>) -> MediaReport {
         let recorder = &self.context.recorder;
         let mut report = self.context.media_report(MediaKind::Audio, "audio/opus");
-        let receiver = lock(&self.received.audio);
-        let Some(receiver) = receiver.as_ref() else {
+        let mut receiver = lock(&self.received.audio);
+        let Some(receiver) = receiver.as_mut() else {
             report.detail = "no audio track arrived".into();
             return report;
         };
+        receiver.finish(self.expected_until());
         let seen = receiver.report();
         let sent = sent.filter(|_| self.expected.mix.is_none());
-        let of = sent.and_then(|sent| sent.audio_packets).unwrap_or(seen.frames).max(seen.frames);
+        let of = sent.and_then(|sent| sent.audio_packets).unwrap_or(seen.frames + seen.missing).max(seen.frames);
         let gap = seen.longest_gap.map(|gap| gap.as_secs_f64() * 1e3);
         if let Some(gap) = gap {
             recorder.sample(Metric::AudioGapMs, gap);
@@ -375,6 +380,7 @@ impl Media {
             seen.misplaced,
             gap.unwrap_or_default(),
         );
+        report.detail += &told(seen.silence);
         if let Some(mix) = &self.expected.mix {
             let (fits, told) = mix.verdict();
             report.verified &= fits;
@@ -409,6 +415,10 @@ impl Media {
         tally.record((video + audio) as f64 * 8.0 / seconds);
     }
 
+    fn expected_until(&self) -> Instant {
+        lock(&self.received.end).unwrap_or_else(Instant::now)
+    }
+
     fn media(&self) -> &MediaPlan {
         self.context.plan.media_of(&self.context.call)
     }
@@ -418,6 +428,11 @@ impl Media {
 /// for the gates to judge, over `frame_integrity_ratio` and `packet_loss_ratio`.
 fn enough(intact: u64, of: u64) -> bool {
     intact > 0 && intact * 10 >= of * 9
+}
+
+/// A silence at the end of the call, for people.
+fn told(silence: Option<Duration>) -> String {
+    silence.map(|silence| format!("; nothing came in the last {:.1} s", silence.as_secs_f64())).unwrap_or_default()
 }
 
 /// Whether the other end of the call is simulated, too.

@@ -165,8 +165,26 @@ impl NativePeer {
         stats.map_err(|error| self.context.failure(Phase::Media, format!("the statistics: {error}")))
     }
 
+    /// Statistics of a call that goes on.
+    ///
+    /// # Errors
+    ///
+    /// It has failed, or the other end has hung up.
+    async fn stats_of_call(&self) -> Result<Statistics, Failure> {
+        if let Some(failure) = self.tracker.get().failure {
+            return Err(failure);
+        }
+        let statistics = self.stats().await?;
+        match statistics.transports.closed() {
+            Some(how) => Err(self
+                .context
+                .failure(Phase::Media, format!("the other end hung up before the end of the call: {how}"))),
+            None => Ok(statistics),
+        }
+    }
+
     /// Statistics under their W3C names.
-    fn raw(&self, Statistics { report, bypassed }: &Statistics) -> Vec<Value> {
+    fn raw(&self, Statistics { report, bypassed, .. }: &Statistics) -> Vec<Value> {
         let mut raw = stats::to_w3c(report, &self.relays);
         if let Some(bypassed) = bypassed {
             bypassed.complete(&mut raw);
@@ -219,10 +237,7 @@ impl Peer for NativePeer {
     }
 
     async fn snapshot(&mut self) -> Result<Snapshot, Failure> {
-        if let Some(failure) = self.tracker.get().failure {
-            return Err(failure);
-        }
-        let statistics = self.stats().await?;
+        let statistics = self.stats_of_call().await?;
         if let Some(dump) = self.context.recorder.dump().filter(|dump| dump.wants_stats()) {
             dump.stats(self.raw(&statistics));
         }
@@ -235,10 +250,10 @@ impl Peer for NativePeer {
     }
 
     async fn stop_media(&mut self) -> Result<Sent, Failure> {
-        if let Some(failure) = self.tracker.get().failure {
-            return Err(failure);
-        }
-        Ok(self.media.stop().await)
+        // Both ends are asked at once, and the other one may stop while this one is about it.
+        let end = Instant::now();
+        self.stats_of_call().await?;
+        Ok(self.media.stop(end).await)
     }
 
     async fn report(&mut self, sent_by_other: Option<&Sent>) -> Result<(), Failure> {

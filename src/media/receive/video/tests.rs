@@ -35,7 +35,7 @@ fn received(mut receiver: VideoReceiver, arrivals: &Arrivals) -> VideoReport {
     for (packet, at) in arrivals {
         receiver.handle(packet, *at);
     }
-    receiver.finish();
+    receiver.finish(arrivals.last().unwrap().1);
     receiver.report()
 }
 
@@ -66,6 +66,37 @@ fn a_whole_stream_is_intact_with_and_without_the_fixture() {
             assert!(first <= arrivals[1].1);
         }
     }
+}
+
+#[test]
+fn what_stops_before_the_end_is_frozen_from_then_on_and_lacks_the_frames_of_that_time() {
+    let (arrivals, _) = sent(VideoCodec::Vp8, 46, 1);
+    let last = arrivals.last().unwrap().1;
+    for (silence_ms, frozen_ms, missing) in [(33, 0, 0), (180, 0, 0), (190, 190, 5), (6500, 6500, 195)] {
+        let mut receiver = receiver(VideoCodec::Vp8);
+        arrivals.iter().for_each(|(packet, at)| receiver.handle(packet, *at));
+        receiver.finish(last + Duration::from_millis(silence_ms));
+        let report = receiver.report();
+        assert_eq!(report.freeze_time, Duration::from_millis(frozen_ms), "after {silence_ms} ms");
+        assert_eq!((report.intact, report.missing), (46, missing), "after {silence_ms} ms");
+    }
+}
+
+#[test]
+fn frames_that_cannot_be_decoded_are_no_silence() {
+    let (mut arrivals, counts) = sent(VideoCodec::Vp8, 49, 1);
+    let lost = at(&counts, 15);
+    arrivals.remove(lost);
+    let end = arrivals.last().unwrap().1;
+    let mut receiver = receiver(VideoCodec::Vp8);
+    arrivals.iter().for_each(|(packet, at)| receiver.handle(packet, *at));
+    receiver.finish(end);
+    let report = receiver.report();
+    assert_eq!(report.missing, 0, "{report:?}");
+    assert!(
+        report.freeze_time > Duration::from_secs(1),
+        "the picture stands still until the next key frame: {report:?}"
+    );
 }
 
 #[test]
@@ -192,7 +223,7 @@ fn a_receiver_that_joins_in_the_middle_counts_from_the_next_frame_and_asks_for_a
             receiver.handle(packet, *at);
             asked += u64::from(receiver.needs_key_frame(*at));
         }
-        receiver.finish();
+        receiver.finish(arrivals.last().unwrap().1);
         assert_eq!(receiver.first_frame(), None, "nothing can be decoded");
         let report = receiver.report();
         assert_eq!((report.frames, report.intact), (49, 49), "{codec:?}");
@@ -314,7 +345,7 @@ proptest! {
                 receiver.handle(&Packet { header, payload: payload.clone().into() }, now);
                 receiver.needs_key_frame(now);
             }
-            receiver.finish();
+            receiver.finish(start + Duration::from_secs(1));
             let report = receiver.report();
             prop_assert!(report.intact <= report.frames && report.frames <= report.packets);
         }

@@ -15,7 +15,7 @@ use rtc::sansio::Protocol;
 use rtc::shared::TaggedBytesMut;
 use rtc::shared::error::{Error, Result};
 
-use super::super::connection::Setup;
+use super::super::connection::{Setup, Transports};
 use super::super::events::Events;
 use super::super::media::Media;
 use super::super::observe::Observer;
@@ -141,6 +141,18 @@ impl Endpoint {
     /// What went past the core.
     pub(super) fn bypassed(&mut self) -> Option<Bypassed> {
         self.traffic.bypass().and_then(|bypass| bypass.bypassed())
+    }
+
+    /// The states of its transports.
+    pub(super) fn transports(&mut self) -> Transports {
+        let (sender, receiver) = (self.core.get_senders().next(), self.core.get_receivers().next());
+        if let Some(sctp) = self.core.sctp() {
+            return Transports { dtls: Some(sctp.transport().state()), sctp: Some(sctp.state()) };
+        }
+        // All run over one (BUNDLE).
+        let sender = sender.and_then(|id| self.core.rtp_sender(id)?.transport().map(|dtls| dtls.state()));
+        let dtls = sender.or_else(|| self.core.rtp_receiver(receiver?)?.transport().map(|dtls| dtls.state()));
+        Transports { dtls, sctp: None }
     }
 
     /// The core, for whatever makes no packets of its own accord.

@@ -123,7 +123,7 @@ impl Connection for DenseConnection {
     async fn stats(&self) -> Result<Statistics> {
         self.with(|peer, now| {
             let report = peer.core().get_stats(now, StatsSelector::None);
-            Ok(Statistics { report, bypassed: peer.bypassed() })
+            Ok(Statistics { report, bypassed: peer.bypassed(), transports: peer.transports() })
         })
         .await
     }

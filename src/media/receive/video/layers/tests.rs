@@ -55,7 +55,8 @@ impl Room {
     }
 
     fn report(&mut self) -> VideoReport {
-        self.receiver.finish();
+        let now = self.now();
+        self.receiver.finish(now);
         self.receiver.report()
     }
 

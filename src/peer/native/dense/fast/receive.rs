@@ -343,9 +343,10 @@ mod tests {
             let handled = fast.handle(&mut datagram, *at);
             assert!(matches!(handled, Handled::Taken | Handled::Refused(SrtpError::Replayed)), "{handled:?}");
         }
-        slow.finish();
+        let end = packets.last().unwrap().1;
+        slow.finish(end);
         let video = fast.streams_mut()[0].verifier_mut();
-        video.finish();
+        video.finish(end);
         let (fast_report, slow_report) = (video.report(), slow.report());
         assert_eq!((fast_report.intact, fast_report.foreign, fast_report.lost), (88, 1, 1));
         // Replay protection refuses what the slow path counts after it.
