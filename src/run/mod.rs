@@ -34,6 +34,7 @@ use crate::record::{
     DumpWriter, EventKind, Health, Outcome, Record, Recorder, RunDirectory, RunStarted, Skip, Warning, WriteError,
     Writer,
 };
+use crate::signaling::dialect::resolve_text;
 use crate::signaling::{Endpoint, Identity, Limits, Server, ServerConfig};
 use arrivals::Schedule;
 use call::{Stage, Surroundings};
@@ -305,7 +306,8 @@ async fn signaling(plan: &Plan, directory: &RunDirectory) -> Result<Signaling, S
     let foreign = match signaling.foreign_url() {
         Some(url) => {
             let ca = signaling.ca.as_deref().map(Path::new);
-            Some(Endpoint::remote(url, ca, protocol()?).map_err(|error| error.to_string())?)
+            let url = resolve_text(url)?;
+            Some(Endpoint::remote(&url, ca, protocol()?).map_err(|error| error.to_string())?)
         }
         None => None,
     };

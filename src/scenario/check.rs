@@ -30,6 +30,7 @@ pub(super) fn check(scenario: &mut Scenario, base: &Path, report: &mut Report<'_
     network::check(scenario, report);
     let arrivals = load::check(scenario, report);
     topology::complete(scenario, arrivals, report);
+    dialect::check_calls(scenario, report);
     people::check(scenario, report);
     simulcast::check(scenario, report);
     times(scenario, report);
@@ -49,10 +50,7 @@ fn signaling(scenario: &Scenario, base: &Path, report: &mut Report<'_>) {
     let signaling = &scenario.signaling;
     match &signaling.url {
         Some(url) => {
-            if !url.strip_prefix("wss://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) {
-                let help = "write wss://host:port/ws; the harness connects over TLS only, as browsers do";
-                report.wrong("signaling.url", format!("{url:?} is not the URL of a secure WebSocket"), help);
-            }
+            dialect::check_url(url, signaling.protocol, report);
             if report.is_written("signaling.listen") && !dialect::serves_pages(scenario) {
                 let help = "remove `url` to start the bundled server, or `listen` to use the server at `url`";
                 report.wrong("signaling.listen", "`listen` is for the bundled server, which `url` replaces", help);

@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use super::check::check_credential;
 use super::format::{Audio, Bulk, Peers, Scenario, SignalingProtocol, TopologyKind, Video};
+use super::mapping;
 use super::report::Report;
 use crate::plan::{self, Engine, MediaDirection};
-use crate::signaling::Protocol;
 use crate::signaling::dialect::{
-    LONGEST_SERIALIZED as LONGEST, METHODS, Plugin, Serialization, SocketIo, check_arguments, check_pointer,
-    known_words,
+    LONGEST_SERIALIZED as LONGEST, METHODS, Plugin, Serialization, secrets_of_query, variables,
 };
+use crate::signaling::{Protocol, redacted};
 
 /// Checks the protocol and its table.
 pub(super) fn check(scenario: &Scenario, report: &mut Report<'_>) {
@@ -36,7 +36,7 @@ pub(super) fn check(scenario: &Scenario, report: &mut Report<'_>) {
     }
     check_secrets(&plan::protocol(scenario), "signaling", report);
     if let Some(mapping) = &signaling.socketio {
-        mapping_is_complete(mapping, report);
+        mapping::check(mapping, report);
     }
     if signaling.protocol == SignalingProtocol::Janus {
         janus(scenario, report);
@@ -59,9 +59,6 @@ pub(super) fn check(scenario: &Scenario, report: &mut Report<'_>) {
         let message = "PeerJS cuts such a message into pieces, or refuses it, once it is serialised";
         report.wrong("media.data.echo_size", message, format!("use at most \"{LONGEST} B\""));
     }
-    if let Some(id) = signaling.peerjs.as_ref().and_then(|peerjs| peerjs.id.as_deref()) {
-        words(report, "signaling.peerjs.id", &Value::from(id));
-    }
     pages(scenario, packed, report);
     if scenario.network.is_some() && scenario.peers.iter().any(|group| group.engine() == Engine::External) {
         let help = "leave `protocol` out, or [network]";
@@ -70,6 +67,82 @@ pub(super) fn check(scenario: &Scenario, report: &mut Report<'_>) {
             "programs behind networks are told of the harness's own protocol only",
             help,
         );
+    }
+}
+
+/// Checks where the server is.
+pub(super) fn check_url(url: &str, protocol: SignalingProtocol, report: &mut Report<'_>) {
+    let path = "signaling.url";
+    let (example, takes_query) = match protocol {
+        SignalingProtocol::Harness | SignalingProtocol::Whip => ("wss://host:8443/ws", true),
+        SignalingProtocol::Janus => ("wss://host:8989", true),
+        SignalingProtocol::SocketIo => ("wss://host:3443", false),
+        SignalingProtocol::PeerJs => ("wss://host:9000/path", false),
+        SignalingProtocol::Mediasoup => ("wss://host:4443", false),
+        SignalingProtocol::Kurento => ("wss://host:8433", false),
+        SignalingProtocol::LiveKit => ("wss://host:7880", false),
+    };
+    if !url.strip_prefix("wss://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) {
+        let help = format!("write {example}; the harness connects over TLS only, as browsers do");
+        report.wrong(path, format!("{:?} is not the URL of a secure WebSocket", redacted(url)), help);
+    }
+    let (place, query) = url.split_once('?').map_or((url, None), |(place, query)| (place, Some(query)));
+    let authority = place.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+    if authority.contains('@') {
+        let help = format!("write {example}");
+        report.wrong(
+            path,
+            "a URL of a WebSocket has no user and no password, and a secret must not be in a file",
+            help,
+        );
+    }
+    if query.is_some() && !takes_query {
+        let help = match protocol {
+            SignalingProtocol::SocketIo => "write it as query = { … } of [signaling.socketio]".to_owned(),
+            _ => format!("write {example}"),
+        };
+        report.wrong(path, "the query of the URL is made by the harness, and this one would be in its way", help);
+    } else if secrets_of_query(url) {
+        let help = "put it into an environment variable and write ${NAME_OF_THE_VARIABLE} in its place";
+        report.wrong(path, "the query has a credential that is a literal: a secret must not be in a file", help);
+    }
+    for name in variables(url) {
+        check_credential(report, path, &format!("${{{name}}}"));
+    }
+    if protocol == SignalingProtocol::LiveKit && place.trim_end_matches('/').ends_with("/rtc") {
+        report.wrong(
+            path,
+            "the harness adds `/rtc` to the URL, as LiveKit's own clients do",
+            format!("write {example}"),
+        );
+    }
+}
+
+/// Checks whom calls are with. Which calls there are is known.
+pub(super) fn check_calls(scenario: &Scenario, report: &mut Report<'_>) {
+    let signaling = &scenario.signaling;
+    let protocol = plan::protocol(scenario);
+    let ends_pairs =
+        matches!(signaling.protocol, SignalingProtocol::Janus | SignalingProtocol::Whip | SignalingProtocol::Kurento);
+    let name = protocol.name();
+    if ends_pairs && scenario.topology.kind == TopologyKind::Rooms {
+        let message = format!("with `{name}` the server is the other end of every call: nobody calls anybody else");
+        report.wrong("topology.kind", message, "use kind = \"sfu\" for rooms of the server, or kind = \"pairs\"");
+    }
+    if ends_pairs && scenario.topology.kind == TopologyKind::Pairs {
+        let engine = |name: &str| scenario.peers.iter().find(|group| group.name() == name).map(Peers::engine);
+        let external = Some(Engine::External);
+        if scenario.topology.calls.iter().any(|it| engine(&it.offerer) != external && engine(&it.answerer) != external)
+        {
+            let message =
+                format!("with `{name}` the server is the other end of every call, and no group stands for it");
+            let help =
+                format!("add [[peers]] with name = \"{name}\" and engine = \"external\", and let the others call it");
+            report.wrong("signaling.protocol", message, help);
+        }
+    }
+    if let Some(id) = signaling.peerjs.as_ref().and_then(|peerjs| peerjs.id.as_deref()) {
+        mapping::peerjs_id(id, scenario, report);
     }
 }
 
@@ -160,7 +233,7 @@ fn whip(scenario: &Scenario, report: &mut Report<'_>) {
         if !url.starts_with("https://") && !url.starts_with("http://") {
             report.wrong(&path, format!("{url:?} is not the URL of a resource"), "write https://host/path");
         }
-        words(report, &path, &Value::from(url.as_str()));
+        mapping::words(report, &path, &Value::from(url.as_str()));
     }
     let mut directions = scenario.peers.iter().map(|group| group.direction);
     let plays = scenario.topology.kind == TopologyKind::Sfu && directions.any(|it| it != MediaDirection::SendOnly);
@@ -209,54 +282,6 @@ fn livekit(scenario: &Scenario, report: &mut Report<'_>) {
     }
 }
 
-fn mapping_is_complete(mapping: &SocketIo, report: &mut Report<'_>) {
-    let table = "signaling.socketio";
-    let exchanges: Vec<_> = mapping.exchanges().collect();
-    if mapping.signal.is_none() {
-        for what in ["offer", "answer", "candidate"] {
-            if !exchanges.iter().any(|(name, _)| *name == what) {
-                let help =
-                    format!("add {what} = {{ event = \"{what}\", args = […], at = \"/0/{what}\" }}, or `signal`");
-                report.wrong(table, format!("it is not said which event is the {what}"), help);
-            }
-        }
-    }
-    for (what, exchange) in exchanges {
-        let path = format!("{table}.{what}");
-        pointer(report, &format!("{path}.at"), &exchange.at);
-        if let Some(from) = &exchange.from {
-            pointer(report, &format!("{path}.from"), from);
-        }
-        words(report, &format!("{path}.args"), &Value::from(exchange.args.clone()));
-    }
-    for (what, hear) in mapping.hearings() {
-        pointer(report, &format!("{table}.{what}.at"), &hear.at);
-    }
-    if let Some(join) = &mapping.join {
-        words(report, &format!("{table}.join.args"), &Value::from(join.args.clone()));
-    }
-    if let Some(auth) = &mapping.auth {
-        words(report, &format!("{table}.auth"), auth);
-    }
-    for (name, value) in &mapping.query {
-        words(report, &format!("{table}.query.{name}"), &Value::from(value.as_str()));
-    }
-}
-
-fn pointer(report: &mut Report<'_>, path: &str, pointer: &str) {
-    if !check_pointer(pointer) {
-        let message = format!("{pointer:?} does not lead into the arguments of an event");
-        report.wrong(path, message, "write the number of the argument, then the members: /0/offer/sdp");
-    }
-}
-
-fn words(report: &mut Report<'_>, path: &str, template: &Value) {
-    for word in check_arguments(template) {
-        let message = format!("{{{word}}} stands for nothing");
-        report.wrong(path, message, format!("the words are {}", known_words()));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use crate::plan::Plan;
@@ -294,7 +319,14 @@ mod tests {
         refused(&signal("\"{whom}\"", "/0"), "{whom} stands for nothing");
         refused(&signal("\"{signal}\"", "data"), "does not lead into the arguments");
         refused("[signaling.socketio]\npath = \"/x/\"", "add protocol = \"socketio\"");
-        refused("protocol = \"peerjs\"\n[signaling.peerjs]\nid = \"{who}\"", "{who} stands for nothing");
+        for (args, why) in [("\"{to}\"", "no description"), ("{ to = \"{to}\" }", "no description")] {
+            refused(&format!("{table}offer = {{ event = \"o\", args = [{args}], at = \"/0\" }}"), why);
+        }
+        refused(&format!("{table}candidate = {{ event = \"c\", args = [\"{{sdp}}\"], at = \"/0\" }}"), "no candidate");
+        refused(&signal("\"{description}\"", "/0"), "does not say the signal");
+        let both =
+            format!("{}\noffer = {{ event = \"o\", args = [\"{{sdp}}\"], at = \"/0\" }}", signal("\"{signal}\"", "/0"));
+        refused(&both, "`signal` stands for it");
         let packed = "protocol = \"peerjs\"\npeerjs = { serialization = \"json\" }\n[media.data]\necho_size = ";
         refused(&format!("{packed}\"16 KiB\""), "PeerJS cuts such a message into pieces");
         plan(&format!("{packed}\"12000 B\"")).unwrap();
@@ -365,7 +397,35 @@ mod tests {
     #[test]
     fn a_kurento_must_be_somewhere() {
         refused("protocol = \"kurento\"", "the bundled server is no Kurento");
-        assert_eq!(plan("protocol = \"kurento\"\nurl = \"wss://h\"").unwrap().signaling.protocol, Protocol::Kurento);
+        let text = "protocol = \"kurento\"\nurl = \"wss://h\"\n";
+        refused(text, "no group stands for it");
+        let server = "[[peers]]\nname = \"kurento\"\nengine = \"external\"\n";
+        assert_eq!(plan(&format!("{text}{server}")).unwrap().signaling.protocol, Protocol::Kurento);
+        refused(&format!("{text}[topology]\nkind = \"rooms\"\nsize = 3\n"), "nobody calls anybody else");
+    }
+
+    #[test]
+    fn ids_of_peerjs_are_unlike_and_such_as_a_peer_server_takes() {
+        let with = |id: &str, more: &str| format!("protocol = \"peerjs\"\n[signaling.peerjs]\nid = \"{id}\"\n{more}");
+        refused(&with("{who}", ""), "{who} stands for nothing");
+        refused(&with("{peer}-{role}", ""), "{peer} stands for nothing");
+        refused(&with("me", ""), "both ends of a call would have the id");
+        refused(&with("me  {role}", ""), "no PeerServer takes the id");
+        plan(&with("me-{role}", "")).unwrap();
+        let two = "[[peers]]\nname = \"page\"\ncount = 2\n[[peers]]\nname = \"other\"\ncount = 2\n";
+        refused(&with("me-{role}", two), "have the same ids");
+        plan(&with("{room}-{role}", "")).unwrap();
+    }
+
+    #[test]
+    fn a_url_is_of_the_protocols_form_and_without_secrets() {
+        refused("url = \"ws://h\"", "write wss://host:8443/ws");
+        refused("protocol = \"socketio\"\nurl = \"http://h\"", "write wss://host:3443;");
+        refused("protocol = \"socketio\"\nurl = \"wss://h?token=x\"", "write it as query = { … }");
+        refused("url = \"wss://bob:hunter2@h/ws\"", "no user and no password");
+        refused("url = \"wss://h/ws?token=hunter2\"", "a credential that is a literal");
+        plan("url = \"wss://h/ws?token=${TOKEN}\"").unwrap();
+        refused("protocol = \"livekit\"\nurl = \"wss://h/rtc\"", "adds `/rtc`");
     }
 
     #[test]

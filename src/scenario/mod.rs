@@ -11,6 +11,7 @@ mod error;
 mod explain;
 mod format;
 mod load;
+mod mapping;
 mod matrix;
 mod network;
 mod people;
@@ -56,6 +57,7 @@ pub(crate) use network::{Address, carrier_spec, check_programs, site_spec};
 pub(crate) use report::{Report, Surroundings};
 
 use crate::plan::{self, Plan};
+use crate::signaling::dialect::secrets;
 use tree::Tree;
 
 /// A scenario that is right in every respect.
@@ -151,12 +153,30 @@ fn hide_secrets(tree: &mut Tree) {
     // A plan has them one table deeper.
     let of_signaling =
         OF_SIGNALING.iter().flat_map(|key| ["signaling", "signaling.protocol"].map(|table| format!("{table}.{key}")));
+    // A token in the query of a URL, or a password before its host.
+    let urls = ["signaling.url"]
+        .into_iter()
+        .filter(|path| tree.get(path).and_then(Value::as_str).is_some_and(|url| url.contains(['@', '?'])));
+    let hidden: Vec<_> = urls.map(str::to_owned).chain(of_events(tree)).collect();
+    hidden.iter().for_each(|path| tree.hide(path));
     for path in of_servers.chain(of_signaling) {
         let is_literal = |secret: &Value| secret.as_str().is_none_or(|text| check::variable(text).is_none());
         if tree.get(&path).is_some_and(is_literal) {
             tree.hide(&path);
         }
     }
+}
+
+/// Where a mapping of socket.io has secrets that are written out.
+fn of_events(tree: &Tree) -> Vec<String> {
+    let tables = ["signaling", "signaling.protocol"]
+        .into_iter()
+        .flat_map(|table| ["auth", "query", "join.args"].map(|key| format!("{table}.socketio.{key}")));
+    let literals = tables.flat_map(|table| {
+        let template = tree.get(&table).and_then(|value| serde_json::to_value(value).ok()).unwrap_or_default();
+        secrets(&table, &template)
+    });
+    literals.filter(|(_, secret)| check::variable(secret).is_none()).map(|(path, _)| path).collect()
 }
 
 fn nothing_wrong(mut errors: Vec<ScenarioError>) -> Result<(), ScenarioErrors> {

@@ -40,6 +40,37 @@ fn a_literal_of_signaling_is_refused_and_hidden() {
 }
 
 #[test]
+fn a_literal_of_an_application_is_refused_and_hidden() {
+    let table = "signal = { event = \"s\", args = [\"{signal}\"], at = \"/0\" }";
+    let scenario = |url: &str, line: &str| {
+        format!(
+            "name = \"a\"\n[signaling]\nprotocol = \"socketio\"\n{url}socketio = {{ {table}, {line} }}\n[[peers]]\n"
+        )
+    };
+    for literal in [
+        "auth = { token = \"hunter2\" }",
+        "auth = { user = { Password = \"hunter2\" } }",
+        "query = { api_key = \"hunter2\" }",
+        "join = { event = \"j\", args = [{ room = \"{room}\", password = \"hunter2\" }] }",
+    ] {
+        let errors = load("a.toml", &scenario("", literal), &Overrides::default()).unwrap_err();
+        assert!(errors.to_string().contains("the credential is a literal"), "{literal}: {errors}");
+        assert!(!format!("{errors:?}").contains("hunter2"), "{errors:?}");
+        let reference = scenario("", &literal.replace("hunter2", "Bearer ${SECRET}"));
+        let plan = toml::to_string(&load("a.toml", &reference, &Overrides::default()).unwrap().plan).unwrap();
+        load("plan.toml", &plan, &Overrides::default()).unwrap();
+        let errors =
+            load("plan.toml", &plan.replace("Bearer ${SECRET}", "hunter2"), &Overrides::default()).unwrap_err();
+        assert!(errors.to_string().contains("the credential is a literal"), "{errors}");
+        assert!(!format!("{errors:?}").contains("hunter2"), "{errors:?}");
+    }
+    for url in ["wss://bob:hunter2@h", "wss://h?token=hunter2"] {
+        let errors = load("a.toml", &scenario(&format!("url = \"{url}\"\n"), ""), &Overrides::default()).unwrap_err();
+        assert!(!format!("{errors} {errors:?}").contains("hunter2"), "{errors:?}");
+    }
+}
+
+#[test]
 fn a_literal_in_a_plan_is_refused_and_hidden() {
     for (protocol, table) in [
         ("janus", "{ plugin = \"echotest\", apisecret = \"${SECRET}\" }"),
@@ -49,8 +80,9 @@ fn a_literal_in_a_plan_is_refused_and_hidden() {
     ] {
         let url = if protocol == "whip" { "" } else { "url = \"wss://h\"\n" };
         let kind = if protocol == "livekit" { "[topology]\nkind = \"sfu\"\n" } else { "" };
+        let server = if protocol == "livekit" { "" } else { "[[peers]]\nname = \"server\"\nengine = \"external\"\n" };
         let text = format!(
-            "name = \"a\"\n[signaling]\nprotocol = \"{protocol}\"\n{url}{protocol} = {table}\n{kind}[[peers]]\n"
+            "name = \"a\"\n[signaling]\nprotocol = \"{protocol}\"\n{url}{protocol} = {table}\n{kind}[[peers]]\n{server}"
         );
         let plan = toml::to_string(&load("a.toml", &text, &Overrides::default()).unwrap().plan).unwrap();
         load("plan.toml", &plan, &Overrides::default()).unwrap();

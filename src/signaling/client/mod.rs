@@ -102,7 +102,9 @@ impl Client {
             .max_frame_size(Some(MESSAGE_LIMIT));
         let request = request(&url, subprotocol, bearer.as_deref())?;
         let upgrade = tokio_tungstenite::client_async_with_config(request, tls, Some(config));
-        let (socket, _) = upgrade.await.map_err(|error| ClientError::from_upgrade(&url, error, bearer.as_deref()))?;
+        let (socket, _) = upgrade
+            .await
+            .map_err(|error| target.not_upgraded(ClientError::from_upgrade(&url, error, bearer.as_deref())))?;
 
         let (sink, stream) = socket.split();
         let (sink, source) = (Sink::Socket(Mutex::new(sink)), Source::Socket(stream));

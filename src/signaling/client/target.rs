@@ -53,6 +53,17 @@ impl Target {
         })
     }
 
+    /// Why there is no WebSocket; some servers (Engine.IO's) answer at a path that is not theirs by closing the connection.
+    pub(super) fn not_upgraded(&self, error: ClientError) -> ClientError {
+        match error {
+            ClientError::Closed { code: None, reason } if reason.is_empty() => {
+                let path = self.path.split('?').next().unwrap_or_default();
+                ClientError::Closed { code: None, reason: format!("during the upgrade at {path}: is that its path?") }
+            }
+            error => error,
+        }
+    }
+
     /// Tries the host's addresses in turn; the error is that of the last one.
     pub(super) async fn connect(&self) -> Result<TcpStream, ClientError> {
         let mut last = None;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SocketIo {
-    /// The path of the server's Engine.IO. Default: `/socket.io/`.
+    /// The path of the server's Engine.IO, with or without slashes around it. Default: `/socket.io/`.
     #[serde(default = "path")]
     pub path: String,
     /// The namespace. Default: `/`.
@@ -32,8 +32,8 @@ pub struct SocketIo {
     /// How the client enters a room. Without it, it is there as soon as it is connected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join: Option<Say>,
-    /// Where it hears who is in the room: a list of ids, or of objects with an `id`. Without it, the peers of a run find each
-    /// other without the server's help.
+    /// Where it hears who is in the room: a list of ids, or of objects with an `id`, or an object of objects whose keys are the
+    /// ids. Without it, the peers of a run find each other without the server's help.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peers: Option<Hear>,
     /// Where it hears who comes.
@@ -42,7 +42,7 @@ pub struct SocketIo {
     /// Where it hears who leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_left: Option<Hear>,
-    /// Where it hears that it is refused something.
+    /// Where it hears that it is refused something; nothing there, `null` or `false` is no refusal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Hear>,
     /// Offers.

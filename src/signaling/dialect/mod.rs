@@ -41,7 +41,10 @@ pub use peerjs::PeerJs;
 pub(crate) use peerjs::kind_of;
 pub(crate) use peerjs::serialization::LONGEST as LONGEST_SERIALIZED;
 pub use peerjs::serialization::Serialization;
-pub(crate) use template::{check_arguments, check_pointer, known_words, read_description};
+pub(crate) use template::{
+    check_arguments, check_pointer, has_any, known_words, read_description, resolve_text, secrets, secrets_of_query,
+    variables,
+};
 pub use whip::Whip;
 pub(crate) use wording::{Said, Wording};
 
@@ -120,8 +123,9 @@ impl Protocol {
             Self::SocketIo(mapping) => {
                 let mapping = Arc::make_mut(mapping);
                 let mut query = mapping.query.values_mut();
-                query.try_for_each(|value| template::resolve_text(value).map(|resolved| *value = resolved))?;
+                query.try_for_each(|value| resolve_text(value).map(|resolved| *value = resolved))?;
                 mapping.auth.iter_mut().try_for_each(template::resolve)?;
+                mapping.join.iter_mut().flat_map(|join| &mut join.args).try_for_each(template::resolve)?;
             }
             Self::Janus(settings) => Arc::make_mut(settings).resolve()?,
             Self::Whip(settings) => Arc::make_mut(settings).resolve()?,
@@ -134,15 +138,13 @@ impl Protocol {
     /// What must be `${NAME}` of the environment, by its place within the settings.
     pub(crate) fn secrets(&self) -> Vec<(String, String)> {
         let given = |name: &str, secret: &Option<String>| secret.clone().map(|secret| (name.to_owned(), secret));
-        let referred = |place: String, template: &Value| {
-            let names = template::variables(template).into_iter();
-            names.map(|name| (place.clone(), format!("${{{name}}}"))).collect::<Vec<_>>()
-        };
         match self {
             Self::SocketIo(mapping) => {
                 let query = mapping.query.iter().map(|(name, value)| (format!("query.{name}"), value.as_str().into()));
                 let auth = mapping.auth.iter().map(|auth| ("auth".to_owned(), auth.clone()));
-                query.chain(auth).flat_map(|(place, template)| referred(place, &template)).collect()
+                let join = mapping.join.iter().flat_map(|join| join.args.iter().cloned().enumerate());
+                let join = join.map(|(index, argument)| (format!("join.args.{index}"), argument));
+                query.chain(auth).chain(join).flat_map(|(place, it)| secrets(&place, &it)).collect()
             }
             Self::Janus(settings) => [given("apisecret", &settings.apisecret), given("token", &settings.token)]
                 .into_iter()

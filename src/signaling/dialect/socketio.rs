@@ -2,15 +2,18 @@
 //!
 //! What the events mean is the application's affair: a [`SocketIo`] says which of them are offers, answers and candidates.
 
-use std::collections::{BTreeMap, VecDeque};
+mod content;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 use tokio_tungstenite::tungstenite::Message;
 
+use self::content::{messages, plain_id, read_id, read_people, sort_out};
 use super::engineio::{self, Heartbeat, Packet};
-use super::template::{Words, brings_signaling, encode, read_candidate, read_description};
+use super::template::{Words, brings_signaling, encode};
 use super::unexpected::Unexpected;
 use super::{Dialect, Exchange, Hear, Opening, Place, Say, SocketIo, Waiting};
 use crate::plan::Role;
@@ -29,7 +32,11 @@ pub(super) fn open(mapping: &Arc<SocketIo>, url: &str, place: Place<'_>) -> Open
         .iter()
         .fold(String::new(), |query, (name, value)| query + "&" + &encode(name) + "=" + &encode(&words.text(value)));
     let root = url.trim_end_matches('/');
-    let path = mapping.path.trim_start_matches('/');
+    // As clients of socket.io do: servers of it know no path without a slash at its end.
+    let path = match mapping.path.trim_matches('/') {
+        "" => String::new(),
+        path => format!("{path}/"),
+    };
     let url = format!("{root}/{path}?EIO={}&transport=websocket{query}", engineio::VERSION);
     let connection = Connection { url: url.clone(), ..Connection::new(Arc::clone(mapping), place) };
     Opening::new(url, Box::new(connection))
@@ -46,10 +53,14 @@ struct Connection {
     /// The socket's id, and the one that the application gave.
     socket_id: Option<String>,
     id: Option<String>,
+    /// Whether ids came as numbers, and so have to be sent as numbers.
+    ids_are_numbers: bool,
     /// Who was there, if the application said so before it was asked.
     present: Option<Vec<String>>,
     /// The room that is being entered.
     joining: Option<String>,
+    /// Who is in the room, once it is entered.
+    members: Option<BTreeSet<String>>,
     /// Events that wait for their acknowledgement, by number.
     unacknowledged: BTreeMap<u64, String>,
     next_ack: u64,
@@ -74,8 +85,10 @@ impl Connection {
             heartbeat: Heartbeat::default(),
             socket_id: None,
             id: None,
+            ids_are_numbers: false,
             present: None,
             joining: None,
+            members: None,
             unacknowledged: BTreeMap::new(),
             next_ack: 0,
             other: None,
@@ -87,14 +100,37 @@ impl Connection {
     }
 
     fn words(&self) -> Words<'static> {
-        Words::new(self.id.as_deref(), Place { room: self.room.as_deref(), role: self.role, ..Place::default() })
+        let place = Place { room: self.room.as_deref(), role: self.role, ..Place::default() };
+        let words = Words::new(None, place);
+        match &self.id {
+            Some(id) => words.with("id", self.id_as_heard(id)),
+            None => words,
+        }
+    }
+
+    /// An id in the type in which the application has it.
+    fn id_as_heard(&self, id: &str) -> Value {
+        let number = id.parse::<Number>().ok().filter(|number| self.ids_are_numbers && number.to_string() == id);
+        number.map_or_else(|| id.into(), Value::Number)
+    }
+
+    fn read_id(&mut self, value: &Value) -> Option<String> {
+        self.ids_are_numbers |= plain_id(value).is_some_and(Value::is_number);
+        read_id(value)
+    }
+
+    fn read_people(&mut self, value: &Value) -> Option<Vec<String>> {
+        self.ids_are_numbers |=
+            value.as_array().is_some_and(|people| people.iter().filter_map(plain_id).any(Value::is_number));
+        read_people(value)
     }
 
     /// A packet of socket.io for the namespace.
     fn packet(&mut self, kind: &str, content: &str) {
-        let namespace = match self.mapping.namespace.as_str() {
-            "/" | "" => String::new(),
-            other => format!("{other},"),
+        // A server of socket.io gives names of namespaces a slash at their beginning.
+        let namespace = match self.mapping.namespace.trim_start_matches('/') {
+            "" => String::new(),
+            name => format!("/{name},"),
         };
         let (kind, ack) = kind.split_once('#').unwrap_or((kind, ""));
         self.waiting.text(format!("4{kind}{namespace}{ack}{content}"));
@@ -118,7 +154,7 @@ impl Connection {
             return Err(ClientError::Protocol { detail, quote: "nothing".into() });
         };
         self.other = Some(to.to_owned());
-        let words = self.words().of(message);
+        let words = self.words().with("to", self.id_as_heard(to)).of(message);
         self.emit(event, args, false, &words);
         Ok(())
     }
@@ -143,28 +179,39 @@ impl Connection {
 
     fn joined(&mut self, room: String, peers: Vec<String>) {
         let own = self.id.clone();
-        let peers = peers.into_iter().filter(|id| Some(id) != own.as_ref()).collect();
+        let peers: Vec<_> = peers.into_iter().filter(|id| Some(id) != own.as_ref()).collect();
+        self.members = Some(peers.iter().cloned().collect());
         self.waiting.messages.push_back(ServerMessage::Joined { room, peers });
     }
 
     /// An event, or the acknowledgement of one.
-    fn hear(&mut self, name: &str, arguments: &Value) -> Result<(), ClientError> {
-        let known = self.hear_of_room(name, arguments) | self.hear_exchange(name, arguments)?;
-        if !known {
-            if brings_signaling(arguments) {
-                let heard: Vec<_> = self.mapping.exchanges().map(|(_, it)| format!("`{}`", it.heard_as())).collect();
-                return Err(ClientError::Protocol {
-                    detail: format!(
-                        "the event `{name}` brings a description or a candidate, and the mapping of [signaling.socketio] \
-                         waits for {}",
-                        heard.join(", ")
-                    ),
-                    quote: excerpt(&arguments.to_string()),
-                });
-            }
-            let content = self.redacted(arguments);
-            self.unexpected.note(name, &content);
+    fn hear(&mut self, name: &str, arguments: &Value, is_acknowledgement: bool) -> Result<(), ClientError> {
+        let known = self.hear_of_room(name, arguments, is_acknowledgement) | self.hear_exchange(name, arguments)?;
+        if known {
+            return Ok(());
         }
+        let mapping = Arc::clone(&self.mapping);
+        if brings_signaling(arguments) {
+            let (places, heard): (Vec<_>, Vec<_>) =
+                mapping.exchanges().map(|(_, it)| (&it.at, it.heard_as())).partition(|(_, heard)| *heard == name);
+            let expected = match places.as_slice() {
+                [] => {
+                    let heard: Vec<_> = heard.iter().map(|(_, heard)| format!("`{heard}`")).collect();
+                    format!("the mapping of [signaling.socketio] waits for {}", heard.join(", "))
+                }
+                places => {
+                    let places: Vec<_> = places.iter().map(|(at, _)| at.as_str()).collect();
+                    format!("the mapping of [signaling.socketio] looks for it at {}", places.join(", "))
+                }
+            };
+            return Err(ClientError::Protocol {
+                detail: format!("the event `{name}` brings a description or a candidate, and {expected}"),
+                quote: excerpt(&arguments.to_string()),
+            });
+        }
+        let kind = if is_acknowledgement { format!("acknowledgement of {name}") } else { name.to_owned() };
+        let content = self.redacted(arguments);
+        self.unexpected.note(&kind, &content);
         Ok(())
     }
 
@@ -174,77 +221,113 @@ impl Connection {
         self.auth.iter().fold(text, without)
     }
 
-    /// Who one is, who is there, who comes and goes; returns whether the event is any of this.
-    fn hear_of_room(&mut self, name: &str, arguments: &Value) -> bool {
+    /// Who one is, who is there, who comes and goes; returns whether the event says any of this.
+    fn hear_of_room(&mut self, name: &str, arguments: &Value, is_acknowledgement: bool) -> bool {
+        let mapping = Arc::clone(&self.mapping);
         let heard = |hear: &Option<Hear>| {
-            hear.as_ref().filter(|hear| hear.event == name).map(|hear| arguments.pointer(&hear.at).cloned())
+            let content = hear.as_ref().filter(|hear| hear.event == name).and_then(|hear| arguments.pointer(&hear.at));
+            content.filter(|content| !content.is_null()).cloned()
         };
-        let (id, peers) = (heard(&self.mapping.id), heard(&self.mapping.peers));
-        let (came, left) = (heard(&self.mapping.peer_joined), heard(&self.mapping.peer_left));
-        let refused = heard(&self.mapping.refused);
-        let known = [&id, &peers, &came, &left, &refused].iter().any(|heard| heard.is_some());
-        if let (None, Some(id)) = (&self.id, id.flatten().as_ref().and_then(read_id)) {
+        let id = heard(&mapping.id).and_then(|id| self.read_id(&id));
+        let people = heard(&mapping.peers).and_then(|people| self.read_people(&people));
+        let came = heard(&mapping.peer_joined).and_then(|id| self.read_id(&id));
+        let left = heard(&mapping.peer_left).and_then(|id| self.read_id(&id));
+        // An event that does nothing but refuse need not say why.
+        let only_refuses = !is_acknowledgement && arguments.as_array().is_some_and(Vec::is_empty);
+        let refuses = mapping.refused.as_ref().is_some_and(|refused| refused.event == name);
+        let refused = match heard(&mapping.refused) {
+            Some(Value::Bool(false)) => None,
+            None if refuses && only_refuses => Some("no reason is given".to_owned()),
+            why => why.map(|why| readable(&why)),
+        };
+        let known = [id.is_some(), people.is_some(), came.is_some(), left.is_some(), refused.is_some()].contains(&true);
+
+        if let (None, Some(id)) = (&self.id, id) {
             self.greet(id);
         }
-        if let Some(Value::Array(peers)) = peers.flatten() {
-            let peers: Vec<_> = peers.iter().filter_map(read_id).collect();
-            match self.joining.take() {
-                Some(room) => self.joined(room, peers),
-                None => self.present = Some(peers),
-            }
+        if let Some(people) = people {
+            self.hear_who_is_there(people);
         }
-        let other = |heard: Option<Option<Value>>| {
-            heard.flatten().as_ref().and_then(read_id).filter(|id| Some(id) != self.id.as_ref())
-        };
-        let (came, left) = (other(came), other(left));
-        let came = came.map(|id| ServerMessage::PeerJoined { id });
-        let left = left.map(|id| ServerMessage::PeerLeft { id });
-        let refused = refused.map(|why| ServerMessage::Error {
+        for id in came.into_iter().filter(|id| Some(id) != self.id.as_ref()).collect::<Vec<_>>() {
+            self.came(id);
+        }
+        for id in left.into_iter().filter(|id| Some(id) != self.id.as_ref()).collect::<Vec<_>>() {
+            self.left(id);
+        }
+        self.waiting.messages.extend(refused.map(|why| ServerMessage::Error {
             code: ErrorCode::Unknown,
-            message: format!("{name}: {}", excerpt(&why.map_or_else(|| arguments.to_string(), |why| readable(&why)))),
+            message: format!("{name}: {why}"),
             about: None,
             to: None,
-        });
-        self.waiting.messages.extend([came, left, refused].into_iter().flatten());
+        }));
         known
     }
 
-    /// Offers, answers and candidates; returns whether the event is one.
-    fn hear_exchange(&mut self, name: &str, arguments: &Value) -> Result<bool, ClientError> {
-        let Some((what, exchange)) = self.mapping.exchanges().find(|(_, it)| it.heard_as() == name) else {
-            return Ok(false);
+    /// The whole list of people, on entering the room or whenever it changes.
+    fn hear_who_is_there(&mut self, people: Vec<String>) {
+        if let Some(room) = self.joining.take() {
+            return self.joined(room, people);
+        }
+        let Some(members) = self.members.clone() else {
+            self.present = Some(people);
+            return;
         };
+        let own = self.id.clone();
+        for id in people.iter().filter(|id| Some(*id) != own.as_ref() && !members.contains(*id)) {
+            self.came(id.clone());
+        }
+        // An application that tells of those who leave by an event of its own may have shorter lists for other reasons.
+        if self.mapping.peer_left.is_none() {
+            for id in members.into_iter().filter(|id| !people.contains(id)) {
+                self.left(id);
+            }
+        }
+    }
+
+    fn came(&mut self, id: String) {
+        if let Some(members) = &mut self.members {
+            members.insert(id.clone());
+        }
+        self.waiting.messages.push_back(ServerMessage::PeerJoined { id });
+    }
+
+    fn left(&mut self, id: String) {
+        if let Some(members) = &mut self.members {
+            members.remove(&id);
+        }
+        self.waiting.messages.push_back(ServerMessage::PeerLeft { id });
+    }
+
+    /// Offers, answers and candidates; returns whether the event brings one.
+    fn hear_exchange(&mut self, name: &str, arguments: &Value) -> Result<bool, ClientError> {
+        let mapping = Arc::clone(&self.mapping);
+        let exchanges: Vec<_> = mapping.exchanges().filter(|(_, it)| it.heard_as() == name).collect();
         let broken = |detail: String| ClientError::Protocol { detail, quote: excerpt(&arguments.to_string()) };
-        let content = arguments.pointer(&exchange.at);
-        let content = content.ok_or_else(|| broken(format!("the event `{name}` has nothing at {}", exchange.at)))?;
+        let (kind, exchange, content) = match exchanges.as_slice() {
+            [] => return Ok(false),
+            [(kind, exchange)] if *kind != "signal" => {
+                let content = arguments.pointer(&exchange.at);
+                let content =
+                    content.ok_or_else(|| broken(format!("the event `{name}` has nothing at {}", exchange.at)))?;
+                (*kind, *exchange, content)
+            }
+            several => match sort_out(several, arguments) {
+                Some(found) => found,
+                // Such as simple-peer's `renegotiate` and `transceiverRequest`: what they ask for is in the call from its start.
+                None => return Ok(false),
+            },
+        };
         let from = match &exchange.from {
             Some(at) => {
-                let from = arguments.pointer(at).and_then(read_id);
+                let from = arguments.pointer(at).and_then(|id| self.read_id(id));
                 from.ok_or_else(|| broken(format!("the event `{name}` has no id of its sender at {at}")))?
             }
             None => self.other.clone().unwrap_or_else(|| THE_OTHER.into()),
         };
-        let kind = match what {
-            "signal" => content.get("type").and_then(Value::as_str).unwrap_or_default(),
-            other => other,
-        };
-        let message = match kind {
-            "offer" | "answer" => {
-                let sdp = read_description(content).filter(|sdp| !sdp.is_empty());
-                let sdp =
-                    sdp.ok_or_else(|| broken(format!("the event `{name}` has no description at {}", exchange.at)))?;
-                if kind == "offer" { ServerMessage::Offer { from, sdp } } else { ServerMessage::Answer { from, sdp } }
-            }
-            "candidate" => {
-                let content = if what == "signal" { content.get("candidate").unwrap_or(content) } else { content };
-                let candidate = read_candidate(content);
-                let candidate = candidate
-                    .ok_or_else(|| broken(format!("the event `{name}` has no candidate at {}", exchange.at)))?;
-                ServerMessage::Candidate { from, candidate }
-            }
-            other => return Err(broken(format!("the event `{name}` has a signal of the unknown type {other:?}"))),
-        };
-        self.waiting.messages.push_back(message);
+        let what = if kind == "candidate" { kind } else { "description" };
+        let messages = messages(kind, &from, content)
+            .ok_or_else(|| broken(format!("the event `{name}` has no {what} at {}", exchange.at)))?;
+        self.waiting.messages.extend(messages);
         Ok(true)
     }
 
@@ -265,13 +348,13 @@ impl Connection {
                     serde_json::from_str(content).map_err(|_| broken("an event of socket.io is a JSON array"))?;
                 let name = arguments.pop_front().ok_or_else(|| broken("an event without a name"))?;
                 let name = name.as_str().ok_or_else(|| broken("an event whose name is no text"))?;
-                self.hear(name, &Vec::from(arguments).into())
+                self.hear(name, &Vec::from(arguments).into(), false)
             }
             "3" | "6" => {
                 let event = ack.and_then(|number| self.unacknowledged.remove(&number));
                 let arguments: Value =
                     serde_json::from_str(content).map_err(|_| broken("an acknowledgement is a JSON array"))?;
-                event.map_or(Ok(()), |event| self.hear(&event, &arguments))
+                event.map_or(Ok(()), |event| self.hear(&event, &arguments, true))
             }
             "4" => Err(ClientError::Refusal {
                 message: match serde_json::from_str::<Value>(content) {
@@ -409,18 +492,6 @@ impl Dialect for Connection {
 
     fn unexpected(&self) -> Option<String> {
         self.unexpected.told().map(|events| format!("events that came and are not in the mapping: {events}"))
-    }
-}
-
-/// An id, as it is or in an object.
-fn read_id(value: &Value) -> Option<String> {
-    match value {
-        Value::String(id) => Some(id.clone()),
-        Value::Number(id) => Some(id.to_string()),
-        Value::Object(members) => {
-            ["id", "socketId", "userId", "peerId"].iter().find_map(|name| read_id(members.get(*name)?))
-        }
-        _ => None,
     }
 }
 

@@ -50,6 +50,12 @@ impl<'a> Words<'a> {
         Self { place, message: None }
     }
 
+    /// With a word that stands for this, whatever a message gives it.
+    pub(super) fn with(mut self, word: &'static str, value: Value) -> Self {
+        self.place.push((word, value));
+        self
+    }
+
     /// With those of a description or a candidate.
     pub(super) fn of(self, message: &'a ClientMessage) -> Self {
         Self { message: Some(message), ..self }
@@ -84,10 +90,14 @@ impl<'a> Words<'a> {
         Words { place, message: None }.text(template)
     }
 
-    /// A text that is one word becomes what the word stands for; words within a text are written into it.
+    /// A text that is one word becomes what the word stands for; words within a text are written into it, and escaped if it is
+    /// JSON.
     fn fill_text(&self, text: &str) -> Value {
         if let Some(value) = word(text).and_then(|word| self.get(word)) {
             return value;
+        }
+        if let Some(json) = as_json(text) {
+            return self.fill(&json).to_string().into();
         }
         let mut filled = text.to_owned();
         for word in WORDS {
@@ -154,6 +164,12 @@ pub(super) fn encode(text: &str) -> String {
     })
 }
 
+/// An object or a list that is written as a text.
+fn as_json(text: &str) -> Option<Value> {
+    let is_it = text.trim_start().starts_with(['{', '[']);
+    is_it.then(|| serde_json::from_str(text).ok()).flatten()
+}
+
 /// The word of a text that is nothing else.
 fn word(text: &str) -> Option<&str> {
     text.strip_prefix('{')?.strip_suffix('}').filter(|word| !word.contains(['{', '}']))
@@ -169,36 +185,79 @@ pub(super) fn resolve(template: &mut Value) -> Result<(), String> {
     }
 }
 
-/// A text with the value of the environment if it is `${NAME}`.
-pub(super) fn resolve_text(text: &str) -> Result<String, String> {
-    match variable(text) {
-        Some(name) => {
-            std::env::var(name).map_err(|error| format!("the environment variable {name} of [signaling]: {error}"))
-        }
-        None => Ok(text.to_owned()),
-    }
+/// A text with the values of the environment in place of `${NAME}`.
+pub(crate) fn resolve_text(text: &str) -> Result<String, String> {
+    replace_variables(text, |name| {
+        std::env::var(name).map_err(|error| format!("the environment variable {name} of [signaling]: {error}"))
+    })
 }
 
-/// The variables of the environment that a template needs.
-pub(crate) fn variables(template: &Value) -> Vec<&str> {
+fn replace_variables(text: &str, value: impl Fn(&str) -> Result<String, String>) -> Result<String, String> {
+    let (mut replaced, mut rest) = (String::new(), text);
+    while let Some((before, (name, after))) =
+        rest.split_once("${").and_then(|(b, rest)| Some((b, rest.split_once('}')?)))
+    {
+        replaced += before;
+        replaced += &value(name)?;
+        rest = after;
+    }
+    Ok(replaced + rest)
+}
+
+/// The variables of the environment that a text needs.
+pub(crate) fn variables(text: &str) -> impl Iterator<Item = &str> {
+    text.split("${").skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name)
+}
+
+/// What must be `${NAME}` of the environment in a template, by its place: what is, and what stands under the name of a secret.
+pub(crate) fn secrets(place: &str, template: &Value) -> Vec<(String, String)> {
+    let literal = |text: String| is_secret(place).then(|| (place.to_owned(), text)).into_iter().collect();
     match template {
-        Value::String(text) => variable(text).into_iter().collect(),
-        Value::Array(values) => values.iter().flat_map(variables).collect(),
-        Value::Object(members) => members.values().flat_map(variables).collect(),
+        Value::String(text) if variables(text).next().is_some() => {
+            variables(text).map(|name| (place.to_owned(), format!("${{{name}}}"))).collect()
+        }
+        Value::String(text) if !text.is_empty() && !has_word(text) => literal(text.clone()),
+        Value::Number(number) => literal(number.to_string()),
+        Value::Array(values) => {
+            (0..).zip(values).flat_map(|(index, value)| secrets(&format!("{place}.{index}"), value)).collect()
+        }
+        Value::Object(members) => {
+            members.iter().flat_map(|(name, value)| secrets(&format!("{place}.{name}"), value)).collect()
+        }
         _ => Vec::new(),
     }
 }
 
-fn variable(text: &str) -> Option<&str> {
-    text.strip_prefix("${")?.strip_suffix('}').filter(|name| !name.contains(['{', '}']))
+/// Whether what stands at a place is a secret, by its name.
+fn is_secret(place: &str) -> bool {
+    let name = place.rsplit('.').next().unwrap_or(place).to_ascii_lowercase();
+    ["token", "secret", "password", "authorization", "apikey", "api_key", "api-key"].iter().any(|of| name.contains(of))
+        || ["key", "pass", "pwd"].contains(&name.as_str())
+}
+
+/// Whether a URL's query has a secret, by its name, that is written out.
+pub(crate) fn secrets_of_query(url: &str) -> bool {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let mut members = query.split('&').filter_map(|member| member.split_once('='));
+    members.any(|(name, value)| is_secret(name) && variables(value).next().is_none())
+}
+
+/// Whether any of these words is in it.
+pub(crate) fn has_any(template: &Value, words: &[&str]) -> bool {
+    let text = template.to_string();
+    words.iter().any(|word| text.contains(&format!("{{{word}}}")))
+}
+
+fn has_word(text: &str) -> bool {
+    WORDS.iter().any(|word| text.contains(&format!("{{{word}}}")))
 }
 
 /// The words in braces that no mapping may use.
 pub(crate) fn check_arguments(template: &Value) -> Vec<String> {
     let known = |word: &str| WORDS.contains(&word);
     match template {
-        Value::String(text) if variable(text).is_some() => Vec::new(),
-        Value::String(text) => text
+        Value::String(text) => replace_variables(text, |_| Ok(String::new()))
+            .unwrap_or_default()
             .split('{')
             .skip(1)
             .filter_map(|rest| rest.split_once('}'))
@@ -284,6 +343,35 @@ mod tests {
             json!({"offer": "{description}", "to": "{to}", "from": "user-{id}", "n": 1, "in": ["{room}/{type}"]});
         let filled = json!({"offer": {"type": "offer", "sdp": "v=0\r\n"}, "to": "b", "from": "user-a", "n": 1, "in": ["r/offer"]});
         assert_eq!(words.fill(&template), filled);
+    }
+
+    #[test]
+    fn a_text_that_is_json_stays_json() {
+        let offer = ClientMessage::Offer { to: "b".into(), sdp: "v=0\r\na=\"\r\n".into() };
+        let words = Words::default().of(&offer);
+        for template in [r#"{"type":"{type}","sdp":"{sdp}"}"#, "{description} ", r#"[{"sdp":"{sdp}"}]"#] {
+            let filled = words.fill(&template.into());
+            let parsed: Value = serde_json::from_str(filled.as_str().unwrap()).unwrap();
+            assert_eq!(read_description(parsed.get(0).unwrap_or(&parsed)).unwrap(), "v=0\r\na=\"\r\n", "{template}");
+        }
+        assert_eq!(words.fill(&json!("{not json} {to}")), "{not json} b");
+    }
+
+    #[test]
+    fn variables_and_what_should_be_one_are_found() {
+        let template = json!({
+            "token": "hunter2", "Authorization": "Bearer ${TOKEN}", "roomPassword": 1234, "key": "{room}", "name": "n",
+            "in": [{"secret": "${A}${B}"}],
+        });
+        let found: Vec<_> =
+            secrets("auth", &template).into_iter().map(|(place, secret)| place + "=" + &secret).collect();
+        let expected =
+            ["Authorization=${TOKEN}", "in.0.secret=${A}", "in.0.secret=${B}", "roomPassword=1234", "token=hunter2"];
+        assert_eq!(found, expected.map(|it| format!("auth.{it}")));
+        assert_eq!(check_arguments(&template), Vec::<String>::new());
+        let resolved = replace_variables("Bearer ${A}-${B}} ${", |name| Ok(name.to_lowercase()));
+        assert_eq!(resolved.as_deref(), Ok("Bearer a-b} ${"));
+        assert!(secrets_of_query("wss://h/?room=a&token=x") && !secrets_of_query("wss://h/?token=${X}&room=a"));
     }
 
     #[test]

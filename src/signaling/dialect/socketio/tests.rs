@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::signaling::protocol::IceCandidate;
 
 const ROOM: Place<'static> = Place { room: Some("r 1"), role: None, peer: None, feed: None };
 
@@ -36,10 +37,27 @@ fn join(dialect: &mut Box<dyn Dialect>) {
     dialect.say(&ClientMessage::Join { room: "r".into() }).unwrap();
 }
 
+/// A mapping that says nothing.
+fn nothing() -> SocketIo {
+    serde_json::from_str("{}").unwrap()
+}
+
+fn hear_at(event: &str, at: &str) -> Option<Hear> {
+    Some(Hear { event: event.into(), at: at.into() })
+}
+
+fn exchange(event: &str, argument: Value, at: &str) -> Exchange {
+    Exchange { event: event.into(), args: vec![argument], heard_as: None, from: None, at: at.into() }
+}
+
 #[test]
 fn the_url_says_version_transport_and_room() {
     let opening = open(&Arc::default(), "wss://h:1/", ROOM);
     assert_eq!(opening.url, "wss://h:1/socket.io/?EIO=4&transport=websocket&room=r%201");
+    for (path, expected) in [("/rt/v1", "rt/v1/?"), ("rt/", "rt/?"), ("/", "?"), ("", "?")] {
+        let opening = open(&SocketIo { path: path.into(), ..SocketIo::default() }.into(), "wss://h", ROOM);
+        assert!(opening.url.starts_with(&format!("wss://h/{expected}EIO=4")), "{path}: {}", opening.url);
+    }
 }
 
 #[test]
@@ -78,10 +96,9 @@ fn the_servers_pings_are_answered() {
 
 #[test]
 fn a_room_can_be_joined_with_an_acknowledgement_that_says_who_is_there() {
-    let hear_at = |event: &str, at: &str| Some(Hear { event: event.into(), at: at.into() });
     let join_event = Say { event: "join-room".into(), args: vec![json!("{room}"), json!({"name": "{id}"})], ack: true };
     let mapping = SocketIo {
-        namespace: "/calls".into(),
+        namespace: "calls".into(),
         join: Some(join_event),
         peers: hear_at("join-room", "/0/users"),
         ..SocketIo::default()
@@ -98,13 +115,8 @@ fn a_room_can_be_joined_with_an_acknowledgement_that_says_who_is_there() {
 
 #[test]
 fn simple_peer_has_one_event_for_all() {
-    let signal = Exchange {
-        event: "signal".into(),
-        args: vec![json!({"to": "{to}", "signal": "{signal}"})],
-        heard_as: None,
-        from: Some("/0/from".into()),
-        at: "/0/signal".into(),
-    };
+    let signal = exchange("signal", json!({"to": "{to}", "signal": "{signal}"}), "/0/signal");
+    let signal = Exchange { from: Some("/0/from".into()), ..signal };
     let mut dialect = connected(SocketIo { signal: Some(signal), ..SocketIo::default() });
     heard(&mut dialect);
     dialect.say(&ClientMessage::Offer { to: "b".into(), sdp: "v=0".into() }).unwrap();
@@ -115,6 +127,202 @@ fn simple_peer_has_one_event_for_all() {
     let heard = heard(&mut dialect);
     assert!(matches!(&heard[0], ServerMessage::Answer { from, .. } if from == "b"), "{heard:?}");
     assert!(matches!(&heard[1], ServerMessage::Candidate { candidate: Some(it), .. } if it.candidate == "candidate:1"));
+}
+
+#[test]
+fn what_else_simple_peer_signals_is_passed_over() {
+    let signal = exchange("signal", json!({"to": "{to}", "signal": "{signal}"}), "/0/signal");
+    let mut dialect = connected(SocketIo { signal: Some(signal), ..SocketIo::default() });
+    for signal in [
+        r#"{"type":"renegotiate","renegotiate":true}"#,
+        r#"{"type":"transceiverRequest","transceiverRequest":{"kind":"video"}}"#,
+    ] {
+        heard(&mut dialect);
+        hear(&mut dialect, &format!(r#"42["signal",{{"signal":{signal}}}]"#)).unwrap();
+        assert_eq!(heard(&mut dialect), []);
+    }
+    let unexpected = dialect.unexpected().unwrap();
+    assert!(unexpected.contains("`signal` (2×)") && unexpected.contains("transceiverRequest"), "{unexpected}");
+    let candidate = r#"42["signal",{"signal":{"candidate":{"candidate":"candidate:1","sdpMid":"0"}}}]"#;
+    hear(&mut dialect, candidate).unwrap();
+    assert!(matches!(&heard(&mut dialect)[..], [ServerMessage::Candidate { candidate: Some(_), .. }]));
+    let elsewhere =
+        hear(&mut dialect, r#"42["signal",{"data":{"type":"offer","sdp":"v=0"}}]"#).unwrap_err().to_string();
+    assert!(
+        elsewhere.contains("brings a description") && elsewhere.contains("looks for it at /0/signal"),
+        "{elsewhere}"
+    );
+}
+
+/// The application of the WebRTC codelab.
+fn codelab() -> SocketIo {
+    let candidate = json!({"type": "candidate", "label": "{index}", "id": "{mid}", "candidate": "{line}"});
+    SocketIo {
+        offer: Some(exchange("message", json!("{description}"), "/0")),
+        answer: Some(exchange("message", json!("{description}"), "/0")),
+        candidate: Some(exchange("message", candidate, "/0")),
+        ..nothing()
+    }
+}
+
+#[test]
+fn one_event_can_stand_for_all_three() {
+    let mut dialect = connected(codelab());
+    heard(&mut dialect);
+    let line = "candidate:1 1 udp 1 192.0.2.1 5 typ host";
+    let candidate = IceCandidate {
+        candidate: line.into(),
+        sdp_mid: Some("a".into()),
+        sdp_m_line_index: Some(0),
+        ..Default::default()
+    };
+    dialect.say(&ClientMessage::Candidate { to: "b".into(), candidate: Some(candidate.clone()) }).unwrap();
+    let written = format!(r#"{{"candidate":"{line}","id":"a","label":0,"type":"candidate"}}"#);
+    assert_eq!(said(&mut dialect), [format!(r#"42["message",{written}]"#)]);
+
+    let from = || "b".to_owned();
+    let offer = ServerMessage::Offer { from: from(), sdp: "v=0\na=setup:actpass".into() };
+    let answer = ServerMessage::Answer { from: from(), sdp: "v=0\na=setup:active".into() };
+    let candidate = ServerMessage::Candidate { from: from(), candidate: Some(candidate) };
+    for (argument, expected) in [
+        (r#"{"type":"offer","sdp":"v=0\na=setup:actpass"}"#, Some(&offer)),
+        (r#"{"type":"answer","sdp":"v=0\na=setup:active"}"#, Some(&answer)),
+        (r#"{"sdp":"v=0\na=setup:actpass"}"#, Some(&offer)),
+        (r#""v=0\na=setup:active""#, Some(&answer)),
+        (&written, Some(&candidate)),
+        (&format!(r#"{{"candidate":"{line}","sdpMid":"a","sdpMLineIndex":0}}"#), Some(&candidate)),
+        (r#""got user media""#, None),
+        (r#""bye""#, None),
+        (r#"{"type":"chat","text":"hello"}"#, None),
+    ] {
+        hear(&mut dialect, &format!(r#"42["message",{argument}]"#)).unwrap();
+        assert_eq!(heard(&mut dialect).first(), expected, "{argument}");
+    }
+    let unexpected = dialect.unexpected().unwrap();
+    assert!(unexpected.starts_with("events") && unexpected.contains("`message` (3×)"), "{unexpected}");
+}
+
+#[test]
+fn one_event_can_have_each_at_a_place_of_its_own() {
+    let mapping = SocketIo {
+        offer: Some(exchange("message", json!({"description": "{description}"}), "/0/description")),
+        answer: Some(exchange("message", json!({"description": "{description}"}), "/0/description")),
+        candidate: Some(exchange("message", json!({"candidate": "{candidate}"}), "/0/candidate")),
+        ..nothing()
+    };
+    let mut dialect = connected(mapping);
+    heard(&mut dialect);
+    hear(&mut dialect, r#"42["message",{"description":{"type":"answer","sdp":"v=0"}}]"#).unwrap();
+    hear(&mut dialect, r#"42["message",{"candidate":null}]"#).unwrap();
+    let from = || THE_OTHER.to_owned();
+    let answer = ServerMessage::Answer { from: from(), sdp: "v=0".into() };
+    assert_eq!(heard(&mut dialect), [answer, ServerMessage::Candidate { from: from(), candidate: None }]);
+}
+
+#[test]
+fn candidates_can_come_several_at_once() {
+    let mut dialect = connected(SocketIo::default());
+    heard(&mut dialect);
+    let both = r#"42["candidate",{"candidate":[{"candidate":"candidate:1","sdpMid":"0"},"candidate:2"],"from":"you"}]"#;
+    hear(&mut dialect, both).unwrap();
+    let lines = heard(&mut dialect).into_iter().map(|message| match message {
+        ServerMessage::Candidate { candidate: Some(it), .. } => it.candidate,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(lines.collect::<Vec<_>>(), ["candidate:1", "candidate:2"]);
+}
+
+#[test]
+fn numbers_that_are_ids_stay_numbers() {
+    let mapping = SocketIo {
+        id: hear_at("hello", "/0/id"),
+        peers: hear_at("users", "/0"),
+        offer: Some(exchange("offer", json!({"to": "{to}", "by": "{id}", "text": "for {to}"}), "/0")),
+        ..nothing()
+    };
+    let mut dialect = connected(mapping);
+    hear(&mut dialect, r#"42["hello",{"id":1}]"#).unwrap();
+    join(&mut dialect);
+    hear(&mut dialect, r#"42["users",[{"id":1},{"id":2}]]"#).unwrap();
+    let joined = ServerMessage::Joined { room: "r".into(), peers: vec!["2".into()] };
+    assert_eq!(heard(&mut dialect).pop(), Some(joined));
+    for (to, written) in [("2", "2"), ("x7", r#""x7""#), ("007", r#""007""#)] {
+        dialect.say(&ClientMessage::Offer { to: to.into(), sdp: "v=0".into() }).unwrap();
+        assert_eq!(said(&mut dialect), [format!(r#"42["offer",{{"by":1,"text":"for {to}","to":{written}}}]"#)]);
+    }
+}
+
+#[test]
+fn every_list_of_people_counts() {
+    let mut dialect = connected(SocketIo { peers: hear_at("users", "/0"), ..nothing() });
+    join(&mut dialect);
+    heard(&mut dialect);
+    let (came, left) =
+        (|id: &str| ServerMessage::PeerJoined { id: id.into() }, |id: &str| ServerMessage::PeerLeft { id: id.into() });
+    for (list, expected) in [
+        (r#"["me"]"#, vec![ServerMessage::Joined { room: "r".into(), peers: Vec::new() }]),
+        (r#"["me","a"]"#, vec![came("a")]),
+        (r#"{"me":{},"a":{"name":"A"},"b":{}}"#, vec![came("b")]),
+        (r#"["b","me"]"#, vec![left("a")]),
+        (r#"{"error":"full"}"#, vec![]),
+    ] {
+        hear(&mut dialect, &format!(r#"42["users",{list}]"#)).unwrap();
+        assert_eq!(heard(&mut dialect), expected, "{list}");
+    }
+    let unexpected = dialect.unexpected().unwrap();
+    assert!(unexpected.contains(r#"`users` [{"error":"full"}]"#), "{unexpected}");
+
+    let told = SocketIo { peers: hear_at("users", "/0"), peer_left: hear_at("bye", "/0"), ..nothing() };
+    let mut dialect = connected(told);
+    join(&mut dialect);
+    for text in [r#"42["users",["a"]]"#, r#"42["users",[]]"#] {
+        heard(&mut dialect);
+        hear(&mut dialect, text).unwrap();
+    }
+    assert_eq!(heard(&mut dialect), [], "who leaves is told by an event");
+}
+
+#[test]
+fn an_acknowledgement_refuses_only_if_it_says_so() {
+    let mapping = |refused: Option<Hear>, peers: &str| SocketIo {
+        join: Some(Say { event: "enter".into(), args: Vec::new(), ack: true }),
+        peers: hear_at("enter", peers),
+        refused,
+        ..nothing()
+    };
+    let member = || hear_at("enter", "/0/error");
+    for (refused, peers, acknowledgement, why) in [
+        (member(), "/0/users", r#"{"ok":true,"users":["a"]}"#, None),
+        (member(), "/0/users", r#"{"error":false,"users":["a"]}"#, None),
+        (hear_at("enter", "/0"), "/1", r#"null,["a"]"#, None),
+        (hear_at("enter", "/0"), "/1", r#""wrong password""#, Some("enter: wrong password")),
+        (member(), "/0/users", r#"{"error":{"message":"full"}}"#, Some("enter: full")),
+    ] {
+        let mut dialect = connected(mapping(refused, peers));
+        join(&mut dialect);
+        heard(&mut dialect);
+        hear(&mut dialect, &format!("430[{acknowledgement}]")).unwrap();
+        match (&heard(&mut dialect)[..], why) {
+            ([ServerMessage::Joined { peers, .. }], None) => assert_eq!(peers, &["a"], "{acknowledgement}"),
+            ([ServerMessage::Error { message, .. }], Some(why)) => assert_eq!(message, why),
+            (other, _) => panic!("{acknowledgement}: {other:?}"),
+        }
+    }
+    let mut dialect = connected(mapping(None, "/0/users"));
+    join(&mut dialect);
+    hear(&mut dialect, r#"430[{"error":"wrong password"}]"#).unwrap();
+    let unexpected = dialect.unexpected().unwrap();
+    assert!(unexpected.contains(r#"`acknowledgement of enter` [{"error":"wrong password"}]"#), "{unexpected}");
+}
+
+#[test]
+fn an_event_that_only_refuses_need_not_say_why() {
+    let mut dialect = connected(SocketIo { refused: hear_at("full", "/0"), ..nothing() });
+    heard(&mut dialect);
+    hear(&mut dialect, r#"42["full"]"#).unwrap();
+    assert!(
+        matches!(&heard(&mut dialect)[..], [ServerMessage::Error { message, .. }] if message.starts_with("full: "))
+    );
 }
 
 #[test]
