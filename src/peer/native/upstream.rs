@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rtc::peer_connection::event::RTCPeerConnectionIceEvent;
-use rtc::peer_connection::transport::{RTCIceCandidateInit, RTCIceCandidateType};
+use rtc::peer_connection::transport::{RTCDtlsTransportState, RTCIceCandidateInit, RTCIceCandidateType};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
@@ -278,4 +278,24 @@ fn a_repeated_flight_still_stops_the_timer_of_the_handshake() {
         hangs([&[2], &[]]) || hangs([&[], &[1]]),
         "a handshake completes though a flight of it is lost: remove `handshake.rs`"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_statistics_still_call_a_transport_connected_that_the_other_end_has_closed() {
+    let pair = Pair::connect(true).await;
+    pair.b.close().await.unwrap();
+    let dtls = pair.a.sctp().await.expect("there is a channel").transport();
+    let closed = async {
+        while dtls.state().await.unwrap() != RTCDtlsTransportState::Closed {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(DEADLINE, closed).await.expect("the close_notify arrives");
+    let report = stats(&pair.a).await;
+    assert_eq!(
+        report.transport().expect("a transport").dtls_state,
+        RTCDtlsTransportState::Connected,
+        "`dtlsState` follows the transport: take it from there in `Transports`"
+    );
+    pair.a.close().await.unwrap();
 }
