@@ -154,8 +154,12 @@ async fn hold_call(
 ) -> Result<(), Failure> {
     let deadlines = &stage.plan.deadlines;
     let contexts = (offerer.clone(), answerer.clone());
-    let (made, taken) =
-        both(create(stage, offerer, deadlines.start_us), create(stage, answerer, deadlines.start_us)).await?;
+    // On the heap while it lasts: it is large, and the call would keep its place to the end.
+    let (made, taken) = both(
+        Box::pin(create(stage, offerer, deadlines.start_us)),
+        Box::pin(create(stage, answerer, deadlines.start_us)),
+    )
+    .await?;
     let a = ends.offerer.insert(made);
     let b = ends.answerer.insert(taken);
     let (offering, answering) = (&contexts.0, &contexts.1);
