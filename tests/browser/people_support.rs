@@ -93,10 +93,9 @@ impl Browser {
     }
 
     /// Ends it, and waits for that.
-    pub async fn close(mut self) {
+    pub async fn close(self) {
         let _ = self.client.clone().close().await;
-        drop(self.guard.stdin.take());
-        tokio::task::spawn_blocking(move || self.guard.wait()).await.unwrap().unwrap();
+        self.kill().await;
     }
 }
 

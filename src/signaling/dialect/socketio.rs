@@ -206,7 +206,7 @@ impl Connection {
             };
             return Err(ClientError::Protocol {
                 detail: format!("the event `{name}` brings a description or a candidate, and {expected}"),
-                quote: excerpt(&arguments.to_string()),
+                quote: excerpt(&self.redacted(arguments)),
             });
         }
         let kind = if is_acknowledgement { format!("acknowledgement of {name}") } else { name.to_owned() };

@@ -17,8 +17,8 @@ pub(super) const ROOM_NAME_BYTES: usize = 128;
 /// An id: 128 random bits in hex.
 pub(super) type Id = Arc<str>;
 
-/// Clients and rooms. Its lock is held for look-ups and queue operations only, never while something is awaited; that
-/// all messages about a room are queued under it gives every client the same order of events.
+/// Clients and rooms. Its lock is held for look-ups and for putting messages into outboxes only, never while something is
+/// awaited; that all messages about a room are put there under it gives every client the same order of events.
 #[derive(Debug)]
 pub(super) struct Hub {
     pub(super) limits: Limits,
