@@ -7,6 +7,7 @@ mod camera;
 mod common;
 mod crash;
 mod doctor;
+mod foreign;
 mod guard;
 mod human;
 mod killed;

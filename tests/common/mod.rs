@@ -119,15 +119,21 @@ impl Lab {
         role: &str,
         start: impl FnOnce(u16, &Path) -> Child,
     ) -> (Value, Value) {
-        let (run, said) = self.run_with_client(settings, role, start);
+        let (run, said) = self.run_with_client(settings, "native", role, start);
         run.assert_code(0);
         let report = run.report();
         assert_eq!(report["calls"]["connected"], 1);
         (report, said)
     }
 
-    /// As [`call_with_client`](Self::call_with_client), whatever comes of the call.
-    pub fn run_with_client(&self, settings: &str, role: &str, start: impl FnOnce(u16, &Path) -> Child) -> (Run, Value) {
+    /// As [`call_with_client`](Self::call_with_client) with an engine of our end, whatever comes of the call.
+    pub fn run_with_client(
+        &self,
+        settings: &str,
+        engine: &str,
+        role: &str,
+        start: impl FnOnce(u16, &Path) -> Child,
+    ) -> (Run, Value) {
         let (offerer, answerer) = if role == "offer" { ("them", "us") } else { ("us", "them") };
         let scenario = format!(
             r#"
@@ -138,6 +144,7 @@ name = "foreign"
 hold = "4s"
 [[peers]]
 name = "us"
+engine = "{engine}"
 [[peers]]
 name = "them"
 engine = "external"
@@ -263,6 +270,21 @@ pub fn processes_with(needle: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// Starts the client of another stack of `tests/foreign/client.py` in the room `lobby`.
+pub fn foreign_client(port: u16, ca: &Path, role: &str, more: &[&str]) -> Child {
+    let python = repository("target/tools/python/bin/python3");
+    assert!(python.exists(), "{} is missing: run ci/install", python.display());
+    Command::new(python)
+        .arg(repository("tests/foreign/client.py"))
+        .args([&format!("wss://localhost:{port}/ws"), text(ca), "lobby", role])
+        .args(more)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the foreign client starts")
 }
 
 pub fn text(path: &Path) -> &str {

@@ -1,38 +1,16 @@
 //! A client written from `docs/signaling.md` alone, in Python on aiortc, calls and is called by a simulated peer.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-
-use crate::common::{Lab, Run, repository, text};
+use crate::common::{Lab, Run, foreign_client};
 use serde_json::Value;
-
-/// The interpreter that `ci/install` sets up.
-fn python() -> PathBuf {
-    let own = repository("target/tools/python/bin/python3");
-    assert!(own.exists(), "{} is missing: run ci/install", own.display());
-    own
-}
 
 /// The run's report, and what the client said.
 fn call(role: &str) -> (Value, Value) {
-    Lab::new().call_with_client("", role, |port, ca| client(port, ca, role, &[]))
+    Lab::new().call_with_client("", role, |port, ca| foreign_client(port, ca, role, &[]))
 }
 
 /// The run of a call whose other end ends its part of it early, as `tests/foreign/client.py` says.
 fn call_that_ends_early(lab: &Lab, ending: &str) -> Run {
-    lab.run_with_client("", "answer", |port, ca| client(port, ca, "answer", &[ending])).0
-}
-
-fn client(port: u16, ca: &Path, role: &str, more: &[&str]) -> Child {
-    Command::new(python())
-        .arg(repository("tests/foreign/client.py"))
-        .args([&format!("wss://localhost:{port}/ws"), text(ca), "lobby", role])
-        .args(more)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the foreign client starts")
+    lab.run_with_client("", "native", "answer", |port, ca| foreign_client(port, ca, "answer", &[ending])).0
 }
 
 fn assert_verified(report: &Value) {

@@ -147,6 +147,20 @@ async fn junk_of_a_page_of_socket_io_is_refused_in_its_own_words() {
 }
 
 #[tokio::test]
+async fn a_page_of_socket_io_that_asks_for_an_acknowledgement_gets_one() {
+    let server = server(Limits::default()).await;
+    let mut page = Raw::socket_io(&server, "r").await;
+    page.send(r#"420["join","another"]"#).await;
+    let mut heard = [page.next().await, page.next().await];
+    heard.sort();
+    assert!(heard[0].starts_with("42[\"newUser\"") && heard[1] == "430[]", "{heard:?}");
+    page.send(r#"421["offer",7]"#).await;
+    let mut heard = [page.next().await, page.next().await];
+    heard.sort();
+    assert!(heard[0].starts_with("42[\"refused\"") && heard[1].starts_with("431[{\"error\":\"offer: "), "{heard:?}");
+}
+
+#[tokio::test]
 async fn an_older_engine_io_is_refused() {
     let server = server(Limits::default()).await;
     let (head, body) = get(&server, "/socket.io/?EIO=3&transport=polling").await;

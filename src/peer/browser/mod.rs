@@ -19,6 +19,7 @@ mod pool;
 mod report;
 mod search;
 mod session;
+mod silence;
 mod stand_in;
 mod stats;
 mod verify;

@@ -13,6 +13,7 @@ use super::page::{self, Data, Polled, Reading, Step, Traced};
 use super::report;
 use super::search::{self, Heard};
 use super::session::SessionError;
+use super::silence::Silence;
 use super::stand_in::StandIn;
 use super::stats::Stats;
 use crate::peer::{Peer, PeerContext, Sent, Snapshot, WaitingFor};
@@ -56,6 +57,7 @@ pub(super) struct BrowserPeer {
     /// The latest statistics, and the first after media began.
     pub(super) latest: Stats,
     first: Option<Stats>,
+    pub(super) silence: Silence,
     pub(super) data: Data,
     /// What the page heard of its servers.
     heard: Vec<Heard>,
@@ -92,6 +94,7 @@ impl BrowserPeer {
             sent: None,
             latest: Stats::default(),
             first: None,
+            silence: Silence::default(),
             data: Data::default(),
             heard: Vec::new(),
             warnings: 0,
@@ -305,6 +308,7 @@ impl Peer for BrowserPeer {
             dump.stats(stats.0.clone());
         }
         report::stream_samples(&self.context.recorder, &stats, &self.latest);
+        self.silence.read(&stats);
         let snapshot = Snapshot {
             bytes_sent: stats.bytes_sent(),
             bytes_received: stats.bytes_received(),
@@ -317,6 +321,7 @@ impl Peer for BrowserPeer {
     async fn stop_media(&mut self) -> Result<Sent, Failure> {
         self.poll().await?;
         let stats = self.read("stop").await?;
+        self.silence.read(&stats);
         let video = stats.rtp("outbound-rtp", "video");
         let member = |name: &str| video.and_then(|stat| stat[name].as_u64());
         let size = (member("frameWidth"), member("frameHeight"));

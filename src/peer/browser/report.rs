@@ -107,6 +107,13 @@ fn rtp_report(peer: &BrowserPeer, kind: MediaKind, sent: Option<&Sent>) -> Media
             _ => verify::video(inbound, sent, start_s),
         }
     };
+    let judged = judged.and_then(|compared| match peer.silence.at_end(kind) {
+        // What the other end says it sent is a better measure, and it has been held against that.
+        Some(silence) if report.frames_sent.is_none() => {
+            Err(format!("{compared}; nothing came in the last {:.1} s", silence.as_secs_f64()))
+        }
+        _ => Ok(compared),
+    });
     judge(&mut report, judged);
     report
 }

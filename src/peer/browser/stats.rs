@@ -72,6 +72,13 @@ impl Stats {
         payload
     }
 
+    /// The packets received of a kind, and the time of the reading in milliseconds since the epoch.
+    pub(super) fn received(&self, kind: &str) -> Option<(u64, f64)> {
+        let streams = self.of_type("inbound-rtp").filter(|stat| stat["kind"] == kind);
+        let read = streams.filter_map(|stat| Some((stat["packetsReceived"].as_u64()?, stat["timestamp"].as_f64()?)));
+        read.reduce(|(packets, at), (more, other)| (packets + more, at.max(other)))
+    }
+
     /// Milliseconds since the epoch at which the dictionaries of a type were filled.
     fn timestamp(&self, name: &str) -> Option<f64> {
         self.of_type(name).filter_map(|stat| stat["timestamp"].as_f64()).reduce(f64::max)

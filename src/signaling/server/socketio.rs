@@ -8,6 +8,8 @@
 //! | `offer`, `answer`, `candidate` | `{offer, to}` | `{offer, from}` |
 //! | `refused` | | why |
 //!
+//! An event that asks for an acknowledgement gets it: without arguments, or with `{error}` if it is refused.
+//!
 //! What clients of socket.io tell each other beside a description stays with it, in a member of its own, so that they get it as
 //! it was sent, and others pass over it.
 
@@ -16,10 +18,11 @@ mod events;
 use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use serde_json::value::RawValue;
 use socketioxide::adapter::LocalAdapter;
-use socketioxide::extract::SocketRef;
-use socketioxide::handler::{ConnectHandler, DisconnectHandler, MessageHandler, Value};
+use socketioxide::extract::{AckSender, SocketRef};
+use socketioxide::handler::{ConnectHandler, DisconnectHandler, FromMessageParts, MessageHandler, Value};
 use socketioxide::layer::SocketIoLayer;
 use socketioxide::socket::{DisconnectReason, Socket};
 use socketioxide::{SendError, SocketIo};
@@ -132,14 +135,25 @@ struct Client {
 }
 
 impl MessageHandler<LocalAdapter, Inline> for Arc<Client> {
-    fn call(&self, socket: Arc<Socket>, said: Value, _acknowledgement: Option<i64>) {
+    fn call(&self, socket: Arc<Socket>, mut said: Value, acknowledgement: Option<i64>) {
+        let sender = acknowledgement.map(|id| AckSender::from_message_parts(&socket, &mut said, &Some(id)));
         // The name of an event, which the library has read to come here, and its arguments.
         let Value::Str(said, _) = said else { return };
         let said: Vec<&RawValue> = serde_json::from_str(&said).unwrap_or_default();
         if let [event, arguments @ ..] = &said[..]
             && let Some(event) = borrowed_string(event)
         {
-            self.hear(socket, &event, arguments.first().copied());
+            let refusal = self.hear(socket, &event, arguments.first().copied()).err();
+            if let Some(Ok(sender)) = sender {
+                // Who has left meanwhile needs none.
+                let _ = match &refusal {
+                    None => sender.send(&[(); 0]),
+                    Some(refusal) => sender.send(&json!({"error": refusal.message})),
+                };
+            }
+            if let Some(refusal) = refusal {
+                self.refuse(&refusal);
+            }
         }
     }
 }
@@ -151,24 +165,21 @@ impl Client {
         }
     }
 
-    fn hear(&self, socket: Arc<Socket>, event: &str, argument: Option<&RawValue>) {
+    fn hear(&self, socket: Arc<Socket>, event: &str, argument: Option<&RawValue>) -> Result<(), Refusal> {
         let allowance =
             self.rate.lock().unwrap_or_else(PoisonError::into_inner).judge(&self.hub.limits, Instant::now());
         match allowance {
-            Allowance::Granted => {}
+            Allowance::Granted => self.act(event, argument),
             Allowance::Dropped => {
                 let rate = self.hub.limits.messages_per_second;
                 let text = format!("dropped: more than {rate} events/s");
-                return self.refuse(&Refusal::new(ErrorCode::TooManyMessages, text));
+                Err(Refusal::new(ErrorCode::TooManyMessages, text))
             }
             Allowance::Exhausted => {
                 self.hub.metrics.cut_off(CutOff::TooManyMessages);
                 let _ = socket.disconnect();
-                return;
+                Ok(())
             }
-        }
-        if let Err(refusal) = self.act(event, argument) {
-            self.refuse(&refusal);
         }
     }
 

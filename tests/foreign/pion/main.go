@@ -33,6 +33,7 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/pion/ice/v2"
+	"github.com/pion/logging"
 	"github.com/pion/webrtc/v3"
 )
 
@@ -112,6 +113,10 @@ func connection(certificate webrtc.Certificate) (*webrtc.PeerConnection, error) 
 	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 	settings.SetIncludeLoopbackCandidate(true)
+	// Standard output is for what main says.
+	logs := logging.NewDefaultLoggerFactory()
+	logs.Writer = os.Stderr
+	settings.LoggerFactory = logs
 	media := &webrtc.MediaEngine{}
 	if err := media.RegisterDefaultCodecs(); err != nil {
 		return nil, err

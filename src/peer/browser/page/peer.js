@@ -358,8 +358,14 @@ class Peer {
   // Transports exist from the local description on.
   #observeTransports() {
     const ends = [...this.#pc.getTransceivers().map(({ sender }) => sender.transport), this.#pc.sctp?.transport];
-    for (const dtls of new Set(ends.filter(Boolean))) {
-      const check = () => dtls.state === 'connected' && this.log.mark('dtls_connected');
+    const transports = [...new Set(ends.filter(Boolean))];
+    for (const dtls of transports) {
+      const check = () => {
+        if (dtls.state === 'connected') this.log.mark('dtls_connected');
+        if (!this.#left && this.log.has('connected') && transports.every(({ state }) => state === 'closed')) {
+          this.log.fail('the other end hung up before the end of the call: its DTLS transport is closed', 'media');
+        }
+      };
       dtls.addEventListener('statechange', check);
       check();
       // Chromium tells; Firefox does not, so that the statistics have to.
