@@ -1,7 +1,7 @@
 //! Runs of scenarios with the program itself, from the command line to the record.
 
 mod blame;
-mod browser_dialects;
+mod browsers;
 mod capacity;
 mod capture;
 mod churn;

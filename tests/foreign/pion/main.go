@@ -53,6 +53,7 @@ type message struct {
 type client struct {
 	socket       *websocket.Conn
 	writing      sync.Mutex
+	describing   sync.Mutex
 	pc           *webrtc.PeerConnection
 	certificate  *x509.Certificate
 	fingerprints string
@@ -230,6 +231,9 @@ func (c *client) describe(own webrtc.SessionDescription) error {
 	if err != nil {
 		return err
 	}
+	// The answer may be here before that.
+	c.describing.Lock()
+	defer c.describing.Unlock()
 	told := map[string]interface{}{"type": own.Type.String(), "to": c.other, "sdp": sdp}
 	if err := c.send(told); err != nil {
 		return err
@@ -238,6 +242,8 @@ func (c *client) describe(own webrtc.SessionDescription) error {
 }
 
 func (c *client) described(kind webrtc.SDPType, sdp string) error {
+	c.describing.Lock()
+	defer c.describing.Unlock()
 	if err := c.pc.SetRemoteDescription(webrtc.SessionDescription{Type: kind, SDP: sdp}); err != nil {
 		return err
 	}

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::common::{Lab, NOISE_ALLOWED, Run};
+use crate::common::{Lab, NOISE_ALLOWED, Run, newest_record, wait_until};
 use harness::signaling::protocol::ServerMessage;
 use harness::signaling::{Client, Identity, Limits, Server, ServerConfig};
 use serde_json::Value;
@@ -125,6 +125,11 @@ room = "lobby"
     client.join("lobby").await.unwrap();
     let (_sender, mut receiver) = client.split();
     while !matches!(receiver.next().await.unwrap(), ServerMessage::Offer { .. }) {}
+    // The page is asked only now and then how far it is.
+    wait_until("the run knows of the offer", || {
+        let events = newest_record(&lab.out()).map(|record| fs::read_to_string(record.join("events.ndjson")));
+        events.is_some_and(|events| events.unwrap_or_default().contains("\"offer_sent\""))
+    });
     server.shutdown().await;
     let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap().unwrap();
     let run = Run::new(output, &lab.out());
