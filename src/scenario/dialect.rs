@@ -125,11 +125,14 @@ pub(super) fn check_calls(scenario: &Scenario, report: &mut Report<'_>) {
     let ends_pairs =
         matches!(signaling.protocol, SignalingProtocol::Janus | SignalingProtocol::Whip | SignalingProtocol::Kurento);
     let name = protocol.name();
+    let nobody_else = || format!("with `{name}` the server is the other end of every call: nobody calls anybody else");
     if ends_pairs && scenario.topology.kind == TopologyKind::Rooms {
-        let message = format!("with `{name}` the server is the other end of every call: nobody calls anybody else");
-        report.wrong("topology.kind", message, "use kind = \"sfu\" for rooms of the server, or kind = \"pairs\"");
+        let help = "use kind = \"sfu\" for rooms of the server, or kind = \"pairs\"";
+        report.wrong("topology.kind", nobody_else(), help);
     }
-    if ends_pairs && scenario.topology.kind == TopologyKind::Pairs {
+    if ends_pairs && scenario.matrix.is_some() {
+        report.wrong("matrix", nobody_else(), "remove [matrix], and put the groups at sites with `site`");
+    } else if ends_pairs && scenario.topology.kind == TopologyKind::Pairs {
         let engine = |name: &str| scenario.peers.iter().find(|group| group.name() == name).map(Peers::engine);
         let external = Some(Engine::External);
         if scenario.topology.calls.iter().any(|it| engine(&it.offerer) != external && engine(&it.answerer) != external)
@@ -402,6 +405,8 @@ mod tests {
         let server = "[[peers]]\nname = \"kurento\"\nengine = \"external\"\n";
         assert_eq!(plan(&format!("{text}{server}")).unwrap().signaling.protocol, Protocol::Kurento);
         refused(&format!("{text}[topology]\nkind = \"rooms\"\nsize = 3\n"), "nobody calls anybody else");
+        let network = "[network]\n[[network.site]]\nname = \"home\"\npreset = \"open\"\n[matrix]\nengines = [[\"native\", \"native\"]]\n";
+        refused(&format!("{text}{network}"), "nobody calls anybody else");
     }
 
     #[test]

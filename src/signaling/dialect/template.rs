@@ -216,7 +216,7 @@ pub(crate) fn secrets(place: &str, template: &Value) -> Vec<(String, String)> {
         Value::String(text) if variables(text).next().is_some() => {
             variables(text).map(|name| (place.to_owned(), format!("${{{name}}}"))).collect()
         }
-        Value::String(text) if !text.is_empty() && !has_word(text) => literal(text.clone()),
+        Value::String(text) if !text.is_empty() && !has_word(text, &WORDS) => literal(text.clone()),
         Value::Number(number) => literal(number.to_string()),
         Value::Array(values) => {
             (0..).zip(values).flat_map(|(index, value)| secrets(&format!("{place}.{index}"), value)).collect()
@@ -238,18 +238,17 @@ fn is_secret(place: &str) -> bool {
 /// Whether a URL's query has a secret, by its name, that is written out.
 pub(crate) fn secrets_of_query(url: &str) -> bool {
     let query = url.split_once('?').map_or("", |(_, query)| query);
-    let mut members = query.split('&').filter_map(|member| member.split_once('='));
-    members.any(|(name, value)| is_secret(name) && variables(value).next().is_none())
+    let mut members = form_urlencoded::parse(query.as_bytes());
+    members.any(|(name, value)| is_secret(&name) && !value.is_empty() && variables(&value).next().is_none())
 }
 
 /// Whether any of these words is in it.
 pub(crate) fn has_any(template: &Value, words: &[&str]) -> bool {
-    let text = template.to_string();
-    words.iter().any(|word| text.contains(&format!("{{{word}}}")))
+    has_word(&template.to_string(), words)
 }
 
-fn has_word(text: &str) -> bool {
-    WORDS.iter().any(|word| text.contains(&format!("{{{word}}}")))
+fn has_word(text: &str, words: &[&str]) -> bool {
+    words.iter().any(|word| text.contains(&format!("{{{word}}}")))
 }
 
 /// The words in braces that no mapping may use.
@@ -372,6 +371,7 @@ mod tests {
         let resolved = replace_variables("Bearer ${A}-${B}} ${", |name| Ok(name.to_lowercase()));
         assert_eq!(resolved.as_deref(), Ok("Bearer a-b} ${"));
         assert!(secrets_of_query("wss://h/?room=a&token=x") && !secrets_of_query("wss://h/?token=${X}&room=a"));
+        assert!(secrets_of_query("wss://h/?%74oken=x"));
     }
 
     #[test]
