@@ -49,7 +49,7 @@ class Counter:
 
 def path(connection):
     """The types of the candidates that were nominated, the own one first; aiortc has no statistics of them."""
-    nominated = connection.sctp.transport.transport._connection._nominated
+    nominated = connection.getReceivers()[0].transport.transport._connection._nominated
     return [[pair.local_candidate.type, pair.remote_candidate.type] for pair in nominated.values()]
 
 
