@@ -3,7 +3,8 @@
 //
 // Says for each call what arrived, a line of JSON each, once nobody holds its input any more. What the clients do is in page.js.
 const { spawn } = require("child_process");
-const { readFileSync } = require("fs");
+const { mkdtempSync, readFileSync, rmSync } = require("fs");
+const { tmpdir } = require("os");
 const path = require("path");
 
 const PREPARATION = 20_000;
@@ -77,8 +78,14 @@ async function command(url, method, body) {
 }
 
 async function main() {
-  const child = spawn(driver[0], driver.slice(1), { stdio: ["ignore", "pipe", "ignore"] });
-  process.on("exit", () => child.kill());
+  // Chromium may leave its profile behind.
+  const scratch = mkdtempSync(path.join(tmpdir(), "foreign-browser-"));
+  const environment = { ...process.env, TMPDIR: scratch };
+  const child = spawn(driver[0], driver.slice(1), { stdio: ["ignore", "pipe", "ignore"], env: environment });
+  process.on("exit", () => {
+    child.kill();
+    rmSync(scratch, { recursive: true, force: true, maxRetries: 5 });
+  });
   const drivers = `http://127.0.0.1:${await listening(child)}/session`;
   // The certificate is of no concern here; how a browser comes to trust it is tested elsewhere.
   const wanted = { ...capabilities, acceptInsecureCerts: true, timeouts: { script: PREPARATION } };
